@@ -1,0 +1,61 @@
+"""The whole exception tree. Boundaries translate into it; the message says what, which one and what to do.
+
+    HeldoutError
+    ├── InputError          the caller gave something unusable                    exit 2, HTTP 422
+    ├── NotFoundError       what was named does not exist                         exit 2, HTTP 404
+    ├── ConflictError       someone else holds or has changed it                  exit 2, HTTP 409
+    ├── UnavailableError    the outside world (network, disk, server) failed      exit 3, HTTP 503
+    └── VerificationError   a signature, proof, digest or freshness check failed  exit 4, HTTP 409
+
+Per-sample failures of the pipeline are data (`status`, `reason`), not exceptions.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command."""
+
+    OK = 0
+    USER_ERROR = 2
+    OUTSIDE_WORLD = 3
+    VERIFICATION_FAILED = 4
+
+
+class HeldoutError(Exception):
+    """Base of everything heldout raises on purpose."""
+
+    exit_code = ExitCode.USER_ERROR
+    http_status = 500
+
+
+class InputError(HeldoutError):
+    """The caller gave something unusable: a file, an option, a URL, a picture."""
+
+    http_status = 422
+
+
+class NotFoundError(HeldoutError):
+    """What was named does not exist here."""
+
+    http_status = 404
+
+
+class ConflictError(HeldoutError):
+    """Someone else holds it, or it changed under us."""
+
+    http_status = 409
+
+
+class UnavailableError(HeldoutError):
+    """The network, a disk or a server failed; trying again may help."""
+
+    exit_code = ExitCode.OUTSIDE_WORLD
+    http_status = 503
+
+
+class VerificationError(HeldoutError):
+    """A signature, proof, digest, count or freshness check failed. Nothing was accepted."""
+
+    exit_code = ExitCode.VERIFICATION_FAILED
+    http_status = 409

@@ -1,0 +1,103 @@
+"""Pictures to fingerprints: decode once, safely, as a viewer would show them; SHA-256 and PDQ.
+
+Needs the extra `images` (Pillow, pdqhash). PDQ is Meta's perceptual hash: Davis & Rosen, "The TMK+PDQF video-hashing
+algorithm and the PDQ image-hashing algorithm" (2019); 256 bits, matched at Hamming distance <= 31 with quality >= 50.
+"""
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pdqhash
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from heldout.errors import InputError
+
+MAX_PIXELS = 100_000_000
+"""Largest picture decoded, in pixels. Beyond it a file is more likely a decompression bomb than a work."""
+
+N_ORIENTATIONS = 8
+
+BAND = 512
+"""PDQ looks at 64 x 64 blocks; larger pictures are reduced to this side first, as the reference implementations do."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What is known of a picture without keeping it."""
+
+    sha256: bytes
+    """SHA-256 of the original bytes, 32 bytes."""
+    pdq: npt.NDArray[np.uint8]
+    """(8, 32) uint8: PDQ of the 8 orientations, the upright one first."""
+    quality: int
+    """PDQ quality, 0-100."""
+    width: int
+    height: int
+
+
+def decode_picture(data: bytes, *, name: str = "the picture") -> Image.Image:
+    """Decode to an upright RGB image, transparency on white, first frame of an animation.
+
+    Raises:
+        InputError: empty, not a picture, truncated or corrupt, or over `MAX_PIXELS`.
+    """
+    if not data:
+        raise InputError(f"{name} is empty (0 bytes): give a JPEG, PNG, WebP, GIF or AVIF file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own bomb warning; the limit below is ours and is an error
+            image = Image.open(io.BytesIO(data))
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(
+                    f"{name} is {image.width} x {image.height} pixels, over the limit of {MAX_PIXELS // 1_000_000} megapixels: "
+                    "give a smaller copy"
+                )
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return _on_white(upright)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is not a picture we can read: give a JPEG, PNG, WebP, GIF or AVIF file") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError) as error:
+        raise InputError(f"{name} is damaged ({error}): give an intact file") from error
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bit grey: Pillow's convert would clip, not scale
+        grey = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if grey.max(initial=0.0) > 255 else 255.0  # noqa: PLR2004 - 8 and 16 bit full scale
+        return Image.fromarray(np.clip(grey / top * 255.0, 0, 255).astype(np.uint8)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def pdq_orientations(image: Image.Image) -> tuple[npt.NDArray[np.uint8], int]:
+    """PDQ of an RGB picture and of its 7 rotations and reflections.
+
+    Returns:
+        ((8, 32) uint8, upright first; quality 0-100).
+    """
+    small = image if max(image.size) <= BAND else ImageOps.contain(image, (BAND, BAND), Image.Resampling.BILINEAR)
+    hashes, quality = pdqhash.compute_dihedral(np.asarray(small))
+    return np.packbits(np.asarray(hashes, dtype=np.uint8), axis=1), int(quality)
+
+
+def fingerprint_image(image: Image.Image, data: bytes) -> Fingerprint:
+    """Fingerprint an already decoded picture; `data` are the original bytes."""
+    pdq, quality = pdq_orientations(image)
+    return Fingerprint(hashlib.sha256(data).digest(), pdq, quality, image.width, image.height)
+
+
+def fingerprint(data: bytes, *, name: str = "the picture") -> Fingerprint:
+    """Decode and fingerprint a picture's bytes.
+
+    Raises:
+        InputError: as `decode_picture`.
+    """
+    return fingerprint_image(decode_picture(data, name=name), data)

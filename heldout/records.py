@@ -1,0 +1,119 @@
+"""Wire records: what the HTTP API returns and the client gives back, frozen.
+
+Pydantic at the edges only; inside, the packages use arrays and frozen dataclasses. Words are those of the glossary:
+a *sample* is one image-text pair of a data set, a *hit* is a scored sample, a *subject* is what an opt-out is about.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Hex256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Preference = Literal["train-ai=n", "train-ai=y"]
+Assurance = Literal["declared", "account", "host", "credential", "reviewed"]
+ActingAs = Literal["artist", "representative", "estate", "organisation"]
+ClaimState = Literal["pending", "in_force", "withdrawn", "rejected", "disputed", "quarantined"]
+HitLabel = Literal["exact", "near", "similar", "caption", "site"]
+Channel = Literal["bytes", "url", "pdq", "clip", "caption", "site"]
+
+ASSURANCES: tuple[Assurance, ...] = ("declared", "account", "host", "credential", "reviewed")
+"""Weakest first; the position is the code used in the exclusion list's files."""
+
+
+class Record(BaseModel):
+    """Base of the wire records: frozen, and unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UrlSubject(Record):
+    """This address."""
+
+    kind: Literal["url"] = "url"
+    url: str = Field(
+        description="The address as found in the data set; canonicalised by the registry.", max_length=16_384
+    )
+
+
+class ImageSubject(Record):
+    """This picture, anywhere."""
+
+    kind: Literal["image"] = "image"
+    pdq: Hex256 = Field(description="PDQ hash of the upright picture, 256 bits as hex.")
+    quality: int = Field(ge=0, le=100, description="PDQ quality; below 50 the picture is too plain to match by PDQ.")
+    sha256: Hex256 | None = Field(default=None, description="SHA-256 of the file's bytes, when the bytes were at hand.")
+
+
+Subject = Annotated[UrlSubject | ImageSubject, Field(discriminator="kind")]
+
+
+class ClaimRequest(Record):
+    """A request to opt works out."""
+
+    subjects: list[Subject] = Field(min_length=1, max_length=10_000)
+    preference: Preference = "train-ai=n"
+    acting_as: ActingAs = "artist"
+    contact: str | None = Field(default=None, max_length=320, description="E-mail, kept out of the log, erasable.")
+    name: str | None = Field(default=None, max_length=200, description="Name to show, kept out of the log, erasable.")
+
+
+class Claim(Record):
+    """A claim as the registry holds it. Personal data is not part of it."""
+
+    id: str
+    state: ClaimState
+    preference: Preference
+    assurance: Assurance
+    acting_as: ActingAs
+    received_at: datetime
+    n_subjects: int
+    n_url_subjects: int
+    n_image_subjects: int
+    log_indices: list[int] = Field(description="Positions in the log; empty until the event is sequenced.")
+
+
+class Sample(Record):
+    """One image-text pair of a data set release."""
+
+    dataset: str
+    id: int = Field(description="Dense row number over the release's shards.")
+    key: str = Field(description="The data set's own key, else shard:row.")
+    url: str | None
+    host: str | None
+    caption: str | None
+    width: int | None
+    height: int | None
+    status: str = Field(description="`ok`, or why there is no picture.")
+    sha256: Hex256 | None
+    pdq: Hex256 | None
+    pdq_quality: int | None
+    unsafe: bool = Field(default=False, description="By the data set's own columns; shown blurred, never dropped.")
+
+
+class Evidence(Record):
+    """Why a sample is a hit: the channel and its measure.
+
+    `value` is 0 for equal bytes or URL, the Hamming distance (0-256) for `pdq`, the cosine for `clip`, and the
+    engine's relevance for `caption`.
+    """
+
+    channel: Channel
+    value: float
+
+
+class Hit(Record):
+    """One scored sample, best evidence first."""
+
+    sample: Sample
+    label: HitLabel
+    score: float = Field(description="Orders hits of one answer; comparable within one answer only.")
+    evidence: list[Evidence]
+
+
+class SearchResult(Record):
+    """One page of hits."""
+
+    hits: list[Hit]
+    next_cursor: str | None = None
+    generations: dict[str, int] = Field(default_factory=dict, description="Data set -> index generation that answered.")
