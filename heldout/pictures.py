@@ -21,8 +21,8 @@ MAX_PIXELS = 100_000_000
 
 N_ORIENTATIONS = 8
 
-BAND = 512
-"""PDQ looks at 64 x 64 blocks; larger pictures are reduced to this side first, as the reference implementations do."""
+WORK_SIDE = 512
+"""In pixels. PDQ looks at 64 x 64 blocks; larger pictures are reduced to this side first, as the reference implementations do."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def decode_picture(data: bytes, *, name: str = "the picture") -> Image.Image:
             image = Image.open(io.BytesIO(data))
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(
-                    f"{name} is {image.width} x {image.height} pixels, over the limit of {MAX_PIXELS // 1_000_000} megapixels: "
-                    "give a smaller copy"
+                    f"{name} is {image.width} x {image.height} pixels, over the limit of "
+                    f"{MAX_PIXELS // 1_000_000} megapixels: give a smaller copy"
                 )
             image.load()
             upright = ImageOps.exif_transpose(image)
@@ -68,7 +68,7 @@ def decode_picture(data: bytes, *, name: str = "the picture") -> Image.Image:
 def _on_white(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bit grey: Pillow's convert would clip, not scale
         grey = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if grey.max(initial=0.0) > 255 else 255.0  # noqa: PLR2004 - 8 and 16 bit full scale
+        top = 65535.0 if grey.max(initial=0.0) > 255 else 255.0
         return Image.fromarray(np.clip(grey / top * 255.0, 0, 255).astype(np.uint8)).convert("RGB")
     if "A" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
@@ -83,7 +83,11 @@ def pdq_orientations(image: Image.Image) -> tuple[npt.NDArray[np.uint8], int]:
     Returns:
         ((8, 32) uint8, upright first; quality 0-100).
     """
-    small = image if max(image.size) <= BAND else ImageOps.contain(image, (BAND, BAND), Image.Resampling.BILINEAR)
+    small = (
+        image
+        if max(image.size) <= WORK_SIDE
+        else ImageOps.contain(image, (WORK_SIDE, WORK_SIDE), Image.Resampling.BILINEAR)
+    )
     hashes, quality = pdqhash.compute_dihedral(np.asarray(small))
     return np.packbits(np.asarray(hashes, dtype=np.uint8), axis=1), int(quality)
 
