@@ -22,7 +22,7 @@ MAX_PIXELS = 100_000_000
 N_ORIENTATIONS = 8
 
 WORK_SIDE = 512
-"""In pixels. PDQ looks at 64 x 64 blocks; larger pictures are reduced to this side first, as the reference implementations do."""
+"""In pixels. PDQ looks at 64 x 64 blocks; larger pictures are reduced to this side first, as reference code does."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,66 @@
+# `make` lists the targets. Everything installs into .venv; a stamp file per set of dependencies keeps reruns quick.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STATE ?= var
+PORT ?= 8000
+
+# Serving scales by processes; BLAS and OpenMP threads only add memory and contention.
+export OPENBLAS_NUM_THREADS ?= 1
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test lint fmt types contracts check serve screenshots wheel clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/.server: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.server
+	$(BIN)/pip install --quiet --disable-pip-version-check --group dev --group torch
+	@touch $@
+
+demo: $(VENV)/.server ## Index the bundled collection and open the site on http://127.0.0.1:8000 (no torch)
+	$(BIN)/python -m web.demo --state-dir $(STATE)/demo --port $(PORT)
+
+serve: $(VENV)/.server ## Run the site on what HELDOUT_* name
+	$(BIN)/python -m web
+
+dev: $(VENV)/.dev ## Install everything for development
+
+test: $(VENV)/.dev ## Install what the tests need and run them all
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## ruff, format, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell .
+
+fmt: $(VENV)/.dev ## Format and apply safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(VENV)/.dev ## mypy --strict
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev ## Who may import whom
+	$(BIN)/lint-imports --no-cache
+
+check: lint types contracts test ## Everything CI runs
+
+screenshots: $(VENV)/.dev ## Pictures of every page, in ./screenshots
+	$(BIN)/python -m tests.web.screenshots
+
+wheel: $(VENV)/.dev ## Build the library's wheel into ./dist
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## Remove what the targets made, but not .venv
+	rm -rf dist build $(STATE) screenshots .mypy_cache .ruff_cache .pytest_cache
