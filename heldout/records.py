@@ -111,9 +111,46 @@ class Hit(Record):
     evidence: list[Evidence]
 
 
+class Copy(Record):
+    """A proved copy of a hit that the query itself did not return."""
+
+    sample: Sample
+    channel: Literal["bytes", "pdq"] = Field(description="What proves it.")
+    distance: int = Field(
+        ge=0, le=256, description="0 for the same bytes, else the PDQ distance to the copy nearest it."
+    )
+
+
+class Group(Record):
+    """The copies of one picture among an answer's hits and elsewhere in the data sets searched: one card."""
+
+    hits: list[int] = Field(description="Positions in the answer's `hits`, best first; the first is the card's face.")
+    copies: list[Copy] = Field(description="Proved copies besides those hits.")
+    hosts: list[str] = Field(description="Every host that serves one of them, sorted.")
+    n_samples: int = Field(description="Hits and copies together.")
+    complete: bool = Field(default=True, description="False where there are more copies than an answer lists.")
+
+
 class SearchResult(Record):
-    """One page of hits."""
+    """One page of hits, best first, and their groups."""
 
     hits: list[Hit]
+    groups: list[Group] = Field(default_factory=list, description="Every hit is in exactly one, in the hits' order.")
     next_cursor: str | None = None
+    total: int | None = Field(default=None, description="Samples that match, over all pages, where that is known.")
+    notes: list[str] = Field(default_factory=list, description="What the answer could not do, in plain words.")
     generations: dict[str, int] = Field(default_factory=dict, description="Data set -> index generation that answered.")
+
+    def samples_of(self, group: Group) -> list[Sample]:
+        """All samples of one of `groups`: its hits', best first, then its copies'."""
+        return [self.hits[position].sample for position in group.hits] + [copy.sample for copy in group.copies]
+
+
+class DatasetInfo(Record):
+    """A data set that can be searched."""
+
+    name: str
+    n_samples: int
+    generation: int
+    model_tag: str
+    d: int = Field(description="Length of an embedding.")
