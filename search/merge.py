@@ -1,0 +1,112 @@
+"""Channels' answers to one ranking: pure functions over frozen dataclasses, no index and no picture in sight.
+
+Labels are ordered by how sure they are: what has the same bytes or address stands before what a perceptual hash
+proves, and that before what a model merely finds alike. A sample found by several channels is one candidate that
+carries all the evidence.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from heldout.records import Evidence, HitLabel
+
+RRF_CONSTANT: Final = 60.0
+"""The constant of reciprocal rank fusion; Cormack, Clarke & Buettcher, SIGIR 2009."""
+
+EXACT_SCORE: Final = 3.0
+NEAR_SCORE: Final = 2.0
+"""A near hit scores between this and one less; a cosine is never above 1."""
+
+PDQ_BITS: Final = 256
+
+
+class Ref(NamedTuple):
+    """A sample among several data sets. Sorts by data set, then id."""
+
+    dataset: str
+    id: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sample that one or more channels found."""
+
+    ref: Ref
+    label: HitLabel
+    score: float
+    """Orders the candidates of one ranking, higher first."""
+    evidence: tuple[Evidence, ...]
+    """Best first."""
+
+
+def exact(refs: Iterable[Ref], *, by_url: bool = False) -> list[Candidate]:
+    """Samples with the query's bytes, or its canonical URL."""
+    proof = (Evidence(channel="url" if by_url else "bytes", value=0.0),)
+    return [Candidate(ref, "exact", EXACT_SCORE, proof) for ref in refs]
+
+
+def near(found: Iterable[tuple[Ref, int]]) -> list[Candidate]:
+    """Samples proved to be copies, each with its PDQ distance, 0-256."""
+    return [
+        Candidate(ref, "near", NEAR_SCORE - distance / PDQ_BITS, (Evidence(channel="pdq", value=float(distance)),))
+        for ref, distance in found
+    ]
+
+
+def similar(found: Iterable[tuple[Ref, float]]) -> list[Candidate]:
+    """Samples that the encoder finds alike, each with its cosine."""
+    return [
+        Candidate(ref, "similar", score, (Evidence(channel="clip", value=round(score, 6)),)) for ref, score in found
+    ]
+
+
+def captioned(found: Iterable[tuple[Ref, float]]) -> list[Candidate]:
+    """Samples whose caption has the words asked for, best first, each with the full-text engine's relevance.
+
+    They score by rank: what comes first is not always what that engine finds most relevant.
+    """
+    return [
+        Candidate(ref, "caption", 1.0 / (RRF_CONSTANT + rank), (Evidence(channel="caption", value=round(value, 6)),))
+        for rank, (ref, value) in enumerate(found, start=1)
+    ]
+
+
+def by_confidence(*channels: Sequence[Candidate]) -> list[Candidate]:
+    """One ranking of channels given surest first: best score first, ties by data set and id.
+
+    A sample takes label and score from the first channel that has it, and evidence from all of them, in their order.
+    """
+    joined: dict[Ref, Candidate] = {}
+    for channel in channels:
+        for candidate in channel:
+            joined[candidate.ref] = _join(joined.get(candidate.ref), candidate)
+    return sorted(joined.values(), key=lambda candidate: (-candidate.score, candidate.ref))
+
+
+def by_rank(*channels: Sequence[Candidate], weights: Sequence[float] | None = None) -> list[Candidate]:
+    """One ranking of channels whose scores cannot be compared: weighted reciprocal rank fusion.
+
+    Each channel is best first. A candidate's score is the sum of weight / (60 + rank) over the channels that have it;
+    label and order of evidence are those of the first such channel. Ties by data set and id.
+    """
+    joined: dict[Ref, Candidate] = {}
+    fused: dict[Ref, float] = {}
+    for weight, channel in zip(weights or [1.0] * len(channels), channels, strict=True):
+        for rank, candidate in enumerate(channel, start=1):
+            joined[candidate.ref] = _join(joined.get(candidate.ref), candidate)
+            fused[candidate.ref] = fused.get(candidate.ref, 0.0) + weight / (RRF_CONSTANT + rank)
+    ranked = [Candidate(ref, candidate.label, fused[ref], candidate.evidence) for ref, candidate in joined.items()]
+    return sorted(ranked, key=lambda candidate: (-candidate.score, candidate.ref))
+
+
+def first(ranked: Sequence[Candidate], chosen: frozenset[Ref]) -> list[Candidate]:
+    """The same ranking with the chosen ones before the others; scores of the chosen rise by 1 to say so."""
+    ahead = [Candidate(each.ref, each.label, each.score + 1.0, each.evidence) for each in ranked if each.ref in chosen]
+    return ahead + [each for each in ranked if each.ref not in chosen]
+
+
+def _join(known: Candidate | None, other: Candidate) -> Candidate:
+    if known is None:
+        return other
+    return Candidate(known.ref, known.label, known.score, known.evidence + other.evidence)

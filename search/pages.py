@@ -1,0 +1,94 @@
+"""Pages cut from a ranking, one card per picture: copies are grouped, each group is shown once, nothing is left out.
+
+A page holds every exact and near candidate, whatever `k` says, and then up to `k` groups. A group is expanded over
+all data sets searched; it is shown on the page of its best rank, so a later page passes over its other members, which
+that group has listed already. Where a group had more copies than it lists, they are not passed over.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from search.groups import Component, Link, components
+from search.merge import Candidate, Ref
+from search.rankings import Answer
+
+BATCH: Final = 50
+"""Candidates expanded at a time."""
+
+MAX_WALKED: Final = 2_000
+"""Candidates looked at for one page, copies included; then the page ends, with a cursor to go on."""
+
+
+@dataclass
+class Card:
+    """One group on a page."""
+
+    component: Component
+    hits: list[int] = field(default_factory=list)
+    """Positions in the page's candidates."""
+
+
+@dataclass
+class Page:
+    """Candidates of one page, and their grouping."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    cards: list[Card] = field(default_factory=list)
+    next_rank: int | None = None
+    """Where the next page starts, or None at the end."""
+
+
+def cut_page(answer: Answer, rank: int, k: int, links_of: Callable[[Sequence[Ref]], Iterable[Link]]) -> Page:
+    """The page that starts at `rank` and has up to `k` groups besides the exact and near ones."""
+    page = Page()
+    shelf = _Shelf(page, answer, rank)
+    start = rank
+    while True:
+        batch = answer.ranking.window(start, start + BATCH)
+        grown = components(
+            [candidate.ref for candidate in batch if not shelf.has(candidate.ref)],
+            links_of,
+            together=answer.copies_of_query if start == 0 else (),
+        )
+        for position, candidate in enumerate(batch, start=start):
+            is_proved = candidate.label in {"exact", "near"}
+            is_full = len(page.cards) >= k and not shelf.has(candidate.ref)
+            if not is_proved and (is_full or position - rank >= MAX_WALKED):
+                page.next_rank = position
+                return page
+            shelf.put(candidate, grown)
+        start += len(batch)
+        if len(batch) < BATCH:
+            return page
+
+
+class _Shelf:
+    """Puts candidates on the cards of one page."""
+
+    def __init__(self, page: Page, answer: Answer, rank: int) -> None:
+        self._page = page
+        self._answer = answer
+        self._rank = rank
+        self._cards: dict[Ref, Card | None] = {}
+        """Member of a group -> its card; None where an earlier page shows the group."""
+
+    def has(self, ref: Ref) -> bool:
+        return ref in self._cards
+
+    def put(self, candidate: Candidate, grown: dict[Ref, Component]) -> None:
+        if candidate.ref not in self._cards:
+            self._open(candidate.ref, grown[candidate.ref])
+        card = self._cards[candidate.ref]
+        if card is not None:
+            card.hits.append(len(self._page.candidates))
+            self._page.candidates.append(candidate)
+
+    def _open(self, ref: Ref, component: Component) -> None:
+        others = [member for member in component.members if member != ref]
+        if self._rank and component.complete and self._answer.ranking.is_shown(others, self._rank):
+            self._cards.update(dict.fromkeys(component.members))
+            return
+        card = Card(component)
+        self._page.cards.append(card)
+        self._cards.update({member: card for member in component.members if member not in self._cards})

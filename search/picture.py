@@ -1,0 +1,94 @@
+"""The picture door: bytes, PDQ in 8 orientations and CLIP, three channels merged into one labelled ranking.
+
+The picture is decoded once, in memory, and let go of; nothing of it is stored or logged.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY
+from heldout.pictures import Fingerprint, decode_picture, fingerprint_image
+from indexer.encoder import Encoder
+from indexer.generation import Generation
+from search import merge
+from search.copies import nearest_of
+from search.merge import Candidate, Ref
+from search.rankings import Answer, Listed
+
+MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
+"""Largest query picture taken. Dataset pictures are seldom above 1 MB."""
+
+N_SIMILAR: Final = 500
+"""Similar pictures ranked, over all pages. Copies are not bounded by it."""
+
+MAX_COPIES: Final = 10_000
+"""Exact and near hits listed, nearest first. A logo may have more; the answer then says so."""
+
+
+def answer_picture(generations: Mapping[str, Generation], encoder: Encoder, data: bytes) -> Answer:
+    """Everything that has the picture's bytes, is a copy of it by PDQ, or looks alike.
+
+    Raises:
+        InputError: not a picture that can be decoded.
+    """
+    image = decode_picture(data)
+    query = fingerprint_image(image, data)
+    embedding = encoder.embed_images([image])
+    exact, near = same_bytes(generations, query.sha256), near_copies(generations, query)
+    copies = merge.by_confidence(exact, near)
+    notes = []
+    if query.quality < MIN_QUALITY:
+        notes.append(
+            f"The picture is too plain to recognise its copies by perceptual hash (quality {query.quality} of 100, "
+            f"{MIN_QUALITY} needed): copies with other bytes are among the similar ones, not verified."
+        )
+    if len(copies) > MAX_COPIES:
+        notes.append(f"{len(copies)} copies were found; the {MAX_COPIES} nearest are listed.")
+        copies = copies[:MAX_COPIES]
+    alike = nearest_embeddings(generations, embedding, N_SIMILAR)
+    ranking = merge.by_confidence(copies, alike)
+    return Answer(Listed(ranking), tuple(candidate.ref for candidate in copies), tuple(notes))
+
+
+def same_bytes(generations: Mapping[str, Generation], digest: bytes) -> list[Candidate]:
+    """Samples whose picture's bytes have this SHA-256."""
+    return merge.exact(
+        Ref(dataset, int(sample))
+        for dataset, generation in generations.items()
+        for sample in generation.sha256_lookup(digest)
+    )
+
+
+def near_copies(generations: Mapping[str, Generation], query: Fingerprint) -> list[Candidate]:
+    """Samples within PDQ 31 of any orientation of the query, both busy enough; none for a plain query."""
+    if query.quality < MIN_QUALITY:
+        return []
+    return merge.near(
+        (Ref(dataset, sample), distance)
+        for dataset, generation in generations.items()
+        for sample, distance in nearest_of(generation, generation.search_pdq(query.pdq, MATCH_DISTANCE))
+    )
+
+
+def nearest_embeddings(
+    generations: Mapping[str, Generation],
+    embedding: npt.NDArray[np.float32],
+    k: int,
+    *,
+    nprobe: int | None = None,
+    rerank: int | None = None,
+) -> list[Candidate]:
+    """The k samples of all data sets whose picture is nearest by cosine to one (1, d) embedding, best first."""
+    found: list[tuple[Ref, float]] = []
+    for dataset, generation in generations.items():
+        scores, ids = generation.search_embedding(embedding, k, nprobe=nprobe, rerank=rerank)
+        found += [
+            (Ref(dataset, sample), score)
+            for score, sample in zip(scores[0].tolist(), ids[0].tolist(), strict=True)
+            if sample >= 0
+        ]
+    found.sort(key=lambda pair: (-pair[1], pair[0]))
+    return merge.similar(found[:k])

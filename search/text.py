@@ -1,0 +1,94 @@
+"""The text and caption doors. Text fuses what pictures look like (CLIP) with what captions say; caption is words only.
+
+CLIP's cosines and the full text engine's relevance cannot be compared, ranks can: reciprocal rank fusion. When
+captions credit the words asked for as somebody's name, that person's captions come first: most artists first type
+their own name.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from indexer.encoder import Encoder
+from indexer.generation import Generation
+from search import merge, words
+from search.copies import samples_of
+from search.merge import Candidate, Ref
+from search.picture import nearest_embeddings
+from search.rankings import Answer, Listed
+from search.words import Query
+
+N_RANKED: Final = 500
+"""Candidates that each channel of a text search gives, over all pages: fixed, or ranks would move between pages."""
+
+N_CAPTIONS: Final = 10_000
+"""Captions that the caption door lists, and among which quoted phrases are looked for."""
+
+CAPTION_WEIGHT: Final = 1.0
+CLIP_WEIGHT: Final = 1.0
+
+NAME_SHARE: Final = 0.5
+"""Share of the captions with all words that must credit them for the words to be taken as a name: "by hand" is in
+some captions with "hand", but "by jane doe" is in most with "jane doe"."""
+
+TEXT_NPROBE: Final = 64
+TEXT_RERANK: Final = 640
+"""Text queries lie off the pictures' distribution and need a wider search of a large index than pictures do."""
+
+
+def answer_text(generations: Mapping[str, Generation], encoder: Encoder, text: str) -> Answer:
+    """Pictures that look like the text, or whose caption says it.
+
+    Quoted phrases must stand in the caption, so then only captions answer, ranked with CLIP's help.
+
+    Raises:
+        InputError: the text is empty or too long.
+    """
+    query = words.parse_query(text)
+    embedding = encoder.embed_texts([query.text])
+    alike = nearest_embeddings(generations, embedding, N_RANKED, nprobe=TEXT_NPROBE, rerank=max(TEXT_RERANK, N_RANKED))
+    said, texts = _captions(generations, query, N_CAPTIONS if query.phrases else N_RANKED)
+    said = said[:N_RANKED]
+    if query.phrases:
+        allowed = {candidate.ref for candidate in said}
+        alike = [candidate for candidate in alike if candidate.ref in allowed]
+    ranked = merge.by_rank(said, alike, weights=(CAPTION_WEIGHT, CLIP_WEIGHT))
+    name = words.fold(query.text)
+    credited = sum(words.credits_name(texts[candidate.ref], name) for candidate in said)
+    if credited and credited >= NAME_SHARE * len(said):
+        ranked = merge.first(ranked, frozenset(candidate.ref for candidate in said))
+    return Answer(Listed(ranked))
+
+
+def answer_caption(generations: Mapping[str, Generation], text: str) -> Answer:
+    """Samples whose caption has every word, and every quoted phrase as it stands, best first.
+
+    Raises:
+        InputError: the text is empty or too long.
+    """
+    said, _ = _captions(generations, words.parse_query(text), N_CAPTIONS)
+    if len(said) < N_CAPTIONS:
+        return Answer(Listed(said, total=len(said)))
+    return Answer(Listed(said), notes=(f"Only the {N_CAPTIONS} best captions are listed: add words to narrow it.",))
+
+
+def _captions(generations: Mapping[str, Generation], query: Query, k: int) -> tuple[list[Candidate], dict[Ref, str]]:
+    """The k best captions, those with all words whole before those where the last word only begins so."""
+    found: list[tuple[Ref, float]] = []
+    for dataset, generation in generations.items():
+        scores, ids = generation.search_caption(query.text, k)
+        found += [(Ref(dataset, sample), score) for score, sample in zip(scores.tolist(), ids.tolist(), strict=True)]
+    found.sort(key=lambda pair: (-pair[1], pair[0]))
+    found = found[:k]
+    texts = {ref: sample.caption or "" for ref, sample in samples_of(generations, [ref for ref, _ in found]).items()}
+    folded = {ref: words.fold(caption) for ref, caption in texts.items()}
+    if query.phrases:
+        found = [pair for pair in found if words.has_all_words(folded[pair[0]], query.phrases)]
+    asked = words.fold(query.text).split()
+    return merge.captioned(_whole_words_first(found, folded, asked)), texts
+
+
+def _whole_words_first(
+    found: Sequence[tuple[Ref, float]], folded: Mapping[Ref, str], asked: Sequence[str]
+) -> list[tuple[Ref, float]]:
+    whole = {ref for ref, _ in found if words.has_all_words(folded[ref], asked)}
+    return [pair for pair in found if pair[0] in whole] + [pair for pair in found if pair[0] not in whole]

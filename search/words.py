@@ -1,0 +1,85 @@
+"""Words of queries and captions: folding, quoted phrases, and whether captions credit somebody by that name.
+
+Pure functions on strings, in any script: scripts written without spaces are matched inside their run of letters.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from heldout.errors import InputError
+
+MAX_QUERY_CHARS: Final = 1_000
+"""Longest text asked for. A text encoder reads about 300 characters, a caption search a few words."""
+
+_QUOTED = re.compile(r'["“”„«»]([^"“”„«»]*)["“”„«»]')
+_QUOTES = re.compile(r'["“”„«»]')
+_CREDIT: Final = r"(?:\b(?:by|artist|author|illustrator|photographer|painter|creator|de|von|di|par)\b|[©®@]|\(c\))"
+_UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_EDGE = re.compile(f"[{_UNSPACED}]")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A text as asked."""
+
+    text: str
+    """Cleaned, without quotes: what an encoder reads."""
+    phrases: tuple[str, ...]
+    """Quoted parts, folded: they must be in the caption as they stand."""
+
+
+def parse_query(text: str) -> Query:
+    """Clean a query and find its quoted phrases. An unpaired quote is ignored.
+
+    Raises:
+        InputError: no letter or digit in it, or longer than `MAX_QUERY_CHARS`.
+    """
+    if len(text) > MAX_QUERY_CHARS:
+        raise InputError(f"the text is {len(text)} characters long: ask with at most {MAX_QUERY_CHARS}")
+    phrases = tuple(phrase for phrase in map(fold, _QUOTED.findall(text)) if phrase)
+    plain = clean(_QUOTES.sub(" ", text))
+    if not fold(plain):
+        raise InputError("the text has no letter or digit in it: write what the picture shows, or a name")
+    return Query(plain, phrases)
+
+
+def clean(text: str) -> str:
+    """The text without control characters, white space collapsed to single blanks."""
+    visible = "".join(" " if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} else char for char in text)
+    return " ".join(visible.split())
+
+
+def fold(text: str) -> str:
+    """Lower case, without accents and punctuation, single blanks: what equal-looking texts have in common.
+
+    >>> fold("Jané  D'OE_3")
+    'jane d oe 3'
+    """
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    kept = (char if char.isalnum() else " " for char in decomposed if not unicodedata.combining(char))
+    return " ".join("".join(kept).split())
+
+
+def has_phrase(folded: str, phrase: str) -> bool:
+    """Whether a folded text has a folded phrase, whole words only where the script has word breaks."""
+    return _whole(phrase).search(folded) is not None
+
+
+def has_all_words(folded: str, words: Sequence[str]) -> bool:
+    """Whether a folded text has every one of the folded words, as whole words."""
+    return all(has_phrase(folded, word) for word in words)
+
+
+def credits_name(caption: str, name: str) -> bool:
+    """Whether a caption credits somebody of this folded name: "... by Jane Doe", "© Jane Doe"."""
+    marked = re.sub(_CREDIT, " credit0mark ", unicodedata.normalize("NFC", caption), flags=re.IGNORECASE)
+    return has_phrase(fold(marked), f"credit0mark {name}")
+
+
+def _whole(phrase: str) -> re.Pattern[str]:
+    before = "" if _EDGE.match(phrase) else r"(?<!\w)"
+    after = "" if _EDGE.match(phrase[-1:]) else r"(?!\w)"
+    return re.compile(before + re.escape(phrase) + after)
