@@ -5,7 +5,8 @@ are made only for what is on the page. Everything here reads; all methods may be
 Queries are neither stored nor logged.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -109,6 +110,21 @@ class SearchEngine:
     ) -> SearchResult:
         """Samples whose caption has the words, quoted phrases as they stand. Raises as `search_picture`."""
         return self._answer("caption", text, partial(answer_caption, text=text), k=k, datasets=datasets, cursor=cursor)
+
+    @property
+    def encoder(self) -> Encoder:
+        """What queries are embedded with."""
+        return self._encoder
+
+    @contextmanager
+    def generation(self, dataset: str) -> Iterator[Generation]:
+        """A data set's current generation, open inside the block.
+
+        Raises:
+            NotFoundError: no such data set.
+        """
+        with self._releases.lease() as snapshot:
+            yield _one(snapshot, dataset, None)
 
     def samples(self, dataset: str, ids: Sequence[int], *, generation: int | None = None) -> list[Sample]:
         """Samples by id, in the order of `ids`; of the current generation unless one is named.

@@ -6,9 +6,6 @@ The picture is decoded once, in memory, and let go of; nothing of it is stored o
 from collections.abc import Mapping
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY
 from heldout.pictures import Fingerprint, decode_picture, fingerprint_image
 from indexer.encoder import Encoder
@@ -16,6 +13,7 @@ from indexer.generation import Generation
 from search import merge
 from search.copies import nearest_of
 from search.merge import Candidate, Ref
+from search.nearest import nearest_embeddings
 from search.rankings import Answer, Listed
 
 MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
@@ -71,24 +69,3 @@ def near_copies(generations: Mapping[str, Generation], query: Fingerprint) -> li
         for dataset, generation in generations.items()
         for sample, distance in nearest_of(generation, generation.search_pdq(query.pdq, MATCH_DISTANCE))
     )
-
-
-def nearest_embeddings(
-    generations: Mapping[str, Generation],
-    embedding: npt.NDArray[np.float32],
-    k: int,
-    *,
-    nprobe: int | None = None,
-    rerank: int | None = None,
-) -> list[Candidate]:
-    """The k samples of all data sets whose picture is nearest by cosine to one (1, d) embedding, best first."""
-    found: list[tuple[Ref, float]] = []
-    for dataset, generation in generations.items():
-        scores, ids = generation.search_embedding(embedding, k, nprobe=nprobe, rerank=rerank)
-        found += [
-            (Ref(dataset, sample), score)
-            for score, sample in zip(scores[0].tolist(), ids[0].tolist(), strict=True)
-            if sample >= 0
-        ]
-    found.sort(key=lambda pair: (-pair[1], pair[0]))
-    return merge.similar(found[:k])

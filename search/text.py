@@ -13,7 +13,7 @@ from indexer.generation import Generation
 from search import merge, words
 from search.copies import samples_of
 from search.merge import Candidate, Ref
-from search.picture import nearest_embeddings
+from search.nearest import TEXT_NPROBE, TEXT_RERANK, nearest_embeddings
 from search.rankings import Answer, Listed
 from search.words import Query
 
@@ -29,10 +29,6 @@ CLIP_WEIGHT: Final = 1.0
 NAME_SHARE: Final = 0.5
 """Share of the captions with all words that must credit them for the words to be taken as a name: "by hand" is in
 some captions with "hand", but "by jane doe" is in most with "jane doe"."""
-
-TEXT_NPROBE: Final = 64
-TEXT_RERANK: Final = 640
-"""Text queries lie off the pictures' distribution and need a wider search of a large index than pictures do."""
 
 
 def answer_text(generations: Mapping[str, Generation], encoder: Encoder, text: str) -> Answer:
