@@ -58,7 +58,9 @@ def fold(text: str) -> str:
     >>> fold("Jané  D'OE_3")
     'jane d oe 3'
     """
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    decomposed = unicodedata.normalize("NFKD", text)
+    for _ in range(2):  # folding case can bring forth what decomposes again, and the other way round
+        decomposed = unicodedata.normalize("NFKD", decomposed.casefold())
     kept = (char if char.isalnum() else " " for char in decomposed if not unicodedata.combining(char))
     return " ".join("".join(kept).split())
 
