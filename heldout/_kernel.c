@@ -1,0 +1,586 @@
+/* The inner loop of `heldout filter`: canonical key -> SHA-256 -> position in the exclusion list, over Arrow buffers.
+ *
+ * The reference is heldout/urls.py ("heldout-url/1", docs/formats/url-canonicalisation.md). This file takes the *plain*
+ * addresses, those that are already nearly canonical, which are nearly all in real data sets; everything it is not sure of
+ * (escapes that need thought, ports, credentials, dot segments, non-ASCII, numeric hosts, odd characters) it hands back
+ * with status NEEDS_REFERENCE. So it can be slower than hoped, but it cannot disagree: that is its whole contract, and
+ * tests/heldout/test_kernel.py holds both against each other on vectors and on fuzzed input.
+ *
+ * It reads hostile bytes: every index is checked against the length given, nothing is allocated per row, and the only
+ * buffer written besides the caller's is a fixed arena on the stack.
+ *
+ * SHA-256 is FIPS 180-4; on x86 with the SHA extensions two messages are hashed at a time, since one alone waits on the
+ * latency of its own rounds.
+ */
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
+#define HAVE_SHA_X86 1
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
+enum { DONE = 0, NEEDS_REFERENCE = 1, IS_NULL = 2 };
+
+#define MAX_PLAIN 4096 /* bytes of an address; longer ones are rare enough for the reference */
+
+/* ---- SHA-256 ---------------------------------------------------------------------------------------------------- */
+
+static const uint32_t K[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+};
+static const uint32_t H0[8] = {
+    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+};
+
+static inline uint32_t rotr(uint32_t x, int n) { return (x >> n) | (x << (32 - n)); }
+
+static void sha256_block(uint32_t h[8], const uint8_t *p)
+{
+    uint32_t w[64], v[8];
+    for (int i = 0; i < 16; i++)
+        w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
+    for (int i = 16; i < 64; i++) {
+        uint32_t s0 = rotr(w[i - 15], 7) ^ rotr(w[i - 15], 18) ^ (w[i - 15] >> 3);
+        uint32_t s1 = rotr(w[i - 2], 17) ^ rotr(w[i - 2], 19) ^ (w[i - 2] >> 10);
+        w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+    }
+    memcpy(v, h, sizeof v);
+    for (int i = 0; i < 64; i++) {
+        uint32_t s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
+        uint32_t t1 = v[7] + s1 + ((v[4] & v[5]) ^ (~v[4] & v[6])) + K[i] + w[i];
+        uint32_t s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
+        uint32_t t2 = s0 + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
+        memmove(v + 1, v, 7 * sizeof *v);
+        v[4] += t1;
+        v[0] = t1 + t2;
+    }
+    for (int i = 0; i < 8; i++) h[i] += v[i];
+}
+
+/* A message padded in place: the arena has room for 9 + 63 more bytes. */
+typedef struct {
+    uint8_t bytes[MAX_PLAIN + 128];
+    size_t length;   /* of the key */
+    size_t n_blocks; /* 64-byte blocks after padding */
+    Py_ssize_t row;
+} message;
+
+static void pad(message *m)
+{
+    uint64_t bits = (uint64_t)m->length * 8;
+    m->n_blocks = (m->length + 9 + 63) / 64;
+    size_t end = m->n_blocks * 64;
+    m->bytes[m->length] = 0x80;
+    memset(m->bytes + m->length + 1, 0, end - m->length - 1 - 8);
+    for (int i = 0; i < 8; i++) m->bytes[end - 1 - i] = (uint8_t)(bits >> (8 * i));
+}
+
+static uint64_t first64_portable(const message *m)
+{
+    uint32_t h[8];
+    memcpy(h, H0, sizeof h);
+    for (size_t b = 0; b < m->n_blocks; b++) sha256_block(h, m->bytes + 64 * b);
+    return (uint64_t)h[0] << 32 | h[1];
+}
+
+#ifdef HAVE_SHA_X86
+static int has_sha_x86(void)
+{
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 19)) || !(c & (1u << 9))) return 0; /* SSE4.1, SSSE3 */
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & (1u << 29));
+}
+
+#define TARGET_SHA __attribute__((target("sha,sse4.1,ssse3")))
+
+/* State words in the order the instructions want: ABEF and CDGH. */
+typedef struct { __m128i abef, cdgh; } state;
+
+TARGET_SHA static inline state initial(void)
+{
+    state s;
+    s.abef = _mm_set_epi32((int)H0[0], (int)H0[1], (int)H0[4], (int)H0[5]);
+    s.cdgh = _mm_set_epi32((int)H0[2], (int)H0[3], (int)H0[6], (int)H0[7]);
+    return s;
+}
+
+TARGET_SHA static inline uint64_t first64(state s)
+{
+    uint32_t a = (uint32_t)_mm_extract_epi32(s.abef, 3), b = (uint32_t)_mm_extract_epi32(s.abef, 2);
+    return (uint64_t)a << 32 | b;
+}
+
+/* `lanes` independent blocks at once; with lanes a constant the loops unroll. */
+TARGET_SHA static inline __attribute__((always_inline)) void
+blocks_x86(state *s, const uint8_t *const *p, const int lanes)
+{
+    const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
+    __m128i w[2][4];
+    state before[2];
+    for (int l = 0; l < lanes; l++) {
+        before[l] = s[l];
+        for (int i = 0; i < 4; i++)
+            w[l][i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(p[l] + 16 * i)), swap);
+    }
+    for (int r = 0; r < 16; r++) {
+        const __m128i k = _mm_loadu_si128((const __m128i *)(K + 4 * r));
+        for (int l = 0; l < lanes; l++) {
+            __m128i *v = w[l];
+            if (r >= 4) { /* W[r] from W[r-4], W[r-3], W[r-2], W[r-1], kept in a ring of four */
+                __m128i t = _mm_sha256msg1_epu32(v[r & 3], v[(r + 1) & 3]);
+                t = _mm_add_epi32(t, _mm_alignr_epi8(v[(r + 3) & 3], v[(r + 2) & 3], 4));
+                v[r & 3] = _mm_sha256msg2_epu32(t, v[(r + 3) & 3]);
+            }
+            __m128i m = _mm_add_epi32(v[r & 3], k);
+            s[l].cdgh = _mm_sha256rnds2_epu32(s[l].cdgh, s[l].abef, m);
+            s[l].abef = _mm_sha256rnds2_epu32(s[l].abef, s[l].cdgh, _mm_shuffle_epi32(m, 0x0E));
+        }
+    }
+    for (int l = 0; l < lanes; l++) {
+        s[l].abef = _mm_add_epi32(s[l].abef, before[l].abef);
+        s[l].cdgh = _mm_add_epi32(s[l].cdgh, before[l].cdgh);
+    }
+}
+
+TARGET_SHA static void hash_x86(const message *a, const message *b, uint64_t *out)
+{
+    state s[2] = {initial(), initial()};
+    size_t i = 0, both = b && b->n_blocks < a->n_blocks ? b->n_blocks : (b ? a->n_blocks : 0);
+    for (; i < both; i++) {
+        const uint8_t *p[2] = {a->bytes + 64 * i, b->bytes + 64 * i};
+        blocks_x86(s, p, 2);
+    }
+    for (size_t j = i; j < a->n_blocks; j++) {
+        const uint8_t *p[1] = {a->bytes + 64 * j};
+        blocks_x86(s, p, 1);
+    }
+    out[a->row] = first64(s[0]);
+    if (!b) return;
+    for (size_t j = i; j < b->n_blocks; j++) {
+        const uint8_t *p[1] = {b->bytes + 64 * j};
+        blocks_x86(s + 1, p, 1);
+    }
+    out[b->row] = first64(s[1]);
+}
+#endif
+
+static int use_sha_x86; /* set once, at import */
+
+static void hash_pair(const message *a, const message *b, uint64_t *out)
+{
+#ifdef HAVE_SHA_X86
+    if (use_sha_x86) {
+        hash_x86(a, b, out);
+        return;
+    }
+#endif
+    out[a->row] = first64_portable(a);
+    if (b) out[b->row] = first64_portable(b);
+}
+
+/* ---- plain addresses -------------------------------------------------------------------------------------------- */
+
+/* What a byte may be, as bits. */
+enum { HOST = 1, PLAIN = 2, HEX = 4, UNRESERVED = 8 };
+static uint8_t class_of[256];
+
+static void fill_classes(void)
+{
+    for (int c = 0; c < 256; c++) {
+        int alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        uint8_t bits = 0;
+        if (alnum || c == '-' || c == '_') bits |= HOST;
+        if (alnum || (c && strchr("-._~!*'()$&+,;=:@/", c))) bits |= PLAIN;
+        if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')) bits |= HEX;
+        if (alnum || (c && strchr("-._~!*'()", c))) bits |= UNRESERVED;
+        class_of[c] = bits;
+    }
+}
+
+static inline uint8_t lower(uint8_t c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; }
+static inline uint8_t upper(uint8_t c) { return c >= 'a' && c <= 'z' ? c - 32 : c; }
+static inline int digit_of(uint8_t c) { return c <= '9' ? c - '0' : (c | 32) - 'a' + 10; }
+
+/* One escape at url[i] == '%': its normal form to *out, its length in the result; 0: let the reference decide. */
+static inline size_t normal_escape(const uint8_t *url, size_t i, size_t n, uint8_t *out)
+{
+    if (n - i < 3 || !(class_of[url[i + 1]] & HEX) || !(class_of[url[i + 2]] & HEX)) return 0;
+    uint8_t value = (uint8_t)(digit_of(url[i + 1]) << 4 | digit_of(url[i + 2]));
+    if (value == '.') return 0; /* may make a dot segment */
+    if (class_of[value] & UNRESERVED) {
+        out[0] = value;
+        return 1;
+    }
+    out[0] = '%';
+    out[1] = upper(url[i + 1]);
+    out[2] = upper(url[i + 2]);
+    return 3;
+}
+
+/* Filled from heldout.urls at import, so that the names stand in one place. */
+#define MAX_NAMES 128
+#define MAX_NAME 32
+static struct { char text[MAX_NAME]; size_t length; } names[MAX_NAMES], prefixes[16];
+static size_t n_names, n_prefixes;
+
+static int is_tracking(const uint8_t *piece, size_t length)
+{
+    uint8_t name[MAX_NAME];
+    size_t n = 0;
+    while (n < length && piece[n] != '=' && n < MAX_NAME) {
+        name[n] = lower(piece[n]);
+        n++;
+    }
+    for (size_t i = 0; i < n_prefixes; i++)
+        if (n >= prefixes[i].length && !memcmp(name, prefixes[i].text, prefixes[i].length)) return 1;
+    if (n == MAX_NAME) return 0; /* longer than any name */
+    for (size_t i = 0; i < n_names; i++)
+        if (n == names[i].length && !memcmp(name, names[i].text, n)) return 1;
+    return 0;
+}
+
+/* Writes the canonical key of a plain address; 0: the reference must decide. `out` holds MAX_PLAIN + 2 bytes. */
+static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out)
+{
+    if (n > MAX_PLAIN || n < 8 || memcmp(url, "http", 4)) return 0;
+    size_t i = 4 + (url[4] == 's');
+    if (memcmp(url + i, "://", 3)) return 0;
+    i += 3;
+
+    /* Host: labels of letters, digits, - and _; the last begins with a letter, so it is no IPv4 in any notation. */
+    size_t o = 0, label = 0;
+    for (; i < n; i++) {
+        uint8_t c = lower(url[i]);
+        if (class_of[c] & HOST) {
+            out[o++] = c;
+        } else if (c == '.') {
+            if (o == label) return 0;
+            out[o++] = c;
+            label = o;
+        } else {
+            break;
+        }
+        if (o - label == 4 && !memcmp(out + label, "xn--", 4)) return 0; /* punycode may be invalid */
+    }
+    if (o == label || out[label] < 'a' || out[label] > 'z') return 0;
+    if (i < n && url[i] != '/' && url[i] != '?' && url[i] != '#') return 0; /* port, credentials, backslash, ... */
+
+    /* Path. */
+    if (i == n || url[i] != '/') out[o++] = '/';
+    for (; i < n && url[i] != '?' && url[i] != '#'; i++) {
+        uint8_t c = url[i];
+        if (c == '%') {
+            size_t wrote = normal_escape(url, i, n, out + o);
+            if (!wrote) return 0;
+            o += wrote;
+            i += 2;
+        } else if (class_of[c] & PLAIN) {
+            if (c == '.' && out[o - 1] == '/') return 0; /* maybe a dot segment */
+            out[o++] = c;
+        } else {
+            return 0;
+        }
+    }
+
+    /* Query: pieces between &, without the empty and the tracking ones. */
+    if (i < n && url[i] == '?') {
+        size_t start = o; /* where "?" goes if anything is kept */
+        i++;
+        while (1) {
+            size_t piece = o + 1; /* one byte left for ? or & */
+            size_t p = piece;
+            for (; i < n && url[i] != '&' && url[i] != '#'; i++) {
+                uint8_t c = url[i];
+                if (c == '%') {
+                    size_t wrote = normal_escape(url, i, n, out + p);
+                    if (!wrote) return 0;
+                    p += wrote;
+                    i += 2;
+                } else if ((class_of[c] & PLAIN) || c == '?') {
+                    out[p++] = c;
+                } else {
+                    return 0;
+                }
+            }
+            if (p > piece && !is_tracking(out + piece, p - piece)) {
+                out[o] = o == start ? '?' : '&';
+                o = p;
+            }
+            if (i == n || url[i] == '#') break;
+            i++;
+        }
+    }
+
+    /* Fragment: dropped, but a control character or anything outside ASCII in it is the reference's business. */
+    for (; i < n; i++)
+        if (url[i] <= 0x20 || url[i] >= 0x7f) return 0;
+    return o;
+}
+
+/* ---- over Arrow buffers ------------------------------------------------------------------------------------------ */
+
+static int get(PyObject *object, Py_buffer *view, int writable, Py_ssize_t size, const char *what)
+{
+    if (PyObject_GetBuffer(object, view, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0) return -1;
+    if (view->len < size) {
+        PyErr_Format(PyExc_ValueError, "%s holds %zd bytes, %zd needed", what, view->len, size);
+        PyBuffer_Release(view);
+        return -1;
+    }
+    return 0;
+}
+
+static inline int64_t offset_at(const uint8_t *offsets, Py_ssize_t i, int wide)
+{
+    if (wide) {
+        int64_t v;
+        memcpy(&v, offsets + 8 * i, 8);
+        return v;
+    }
+    int32_t v;
+    memcpy(&v, offsets + 4 * i, 4);
+    return v;
+}
+
+/* Returns the number of rows left to the reference; -1 when the offsets are not those of `data`. */
+static Py_ssize_t digest_rows(const uint8_t *offsets, int wide, const uint8_t *data, int64_t data_length,
+                              const uint8_t *validity, Py_ssize_t first, Py_ssize_t n, uint64_t *out, uint8_t *status)
+{
+    static _Thread_local message pool[2];
+    message *waiting = NULL, *next = pool;
+    Py_ssize_t left = 0;
+    for (Py_ssize_t row = 0; row < n; row++) {
+        Py_ssize_t at = first + row;
+        out[row] = 0;
+        if (validity && !(validity[at >> 3] >> (at & 7) & 1)) {
+            status[row] = IS_NULL;
+            continue;
+        }
+        int64_t from = offset_at(offsets, at, wide), to = offset_at(offsets, at + 1, wide);
+        if (from < 0 || to < from || to > data_length) return -1;
+        size_t length = plain_key(data + from, (size_t)(to - from), next->bytes);
+        if (!length) {
+            status[row] = NEEDS_REFERENCE;
+            left++;
+            continue;
+        }
+        status[row] = DONE;
+        next->length = length;
+        next->row = row;
+        pad(next);
+        if (waiting) {
+            hash_pair(waiting, next, out);
+            waiting = NULL;
+            next = pool;
+        } else {
+            waiting = next;
+            next = pool + 1;
+        }
+    }
+    if (waiting) hash_pair(waiting, NULL, out);
+    return left;
+}
+
+PyDoc_STRVAR(digest_doc,
+"digest(offsets, wide, data, validity, first, n, out, status) -> number of rows left to the reference\n\n"
+"Key digests of an Arrow string array's rows [first, first + n): the first 8 bytes of the SHA-256 of the canonical key,\n"
+"big-endian, as uint64 into `out`; `status` uint8: 0 done, 1 needs the reference, 2 null. `wide`: 64-bit offsets.\n"
+"Releases the GIL. Raises ValueError for buffers too short or offsets out of range.");
+
+static PyObject *digest(PyObject *self, PyObject *args)
+{
+    PyObject *offsets_o, *data_o, *validity_o, *out_o, *status_o;
+    int wide;
+    Py_ssize_t first, n, left = -1;
+    Py_buffer offsets, data, validity = {0}, out, status;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OpOOnnOO", &offsets_o, &wide, &data_o, &validity_o, &first, &n, &out_o, &status_o))
+        return NULL;
+    const Py_ssize_t width = wide ? 8 : 4;
+    if (first < 0 || n < 0 || n > PY_SSIZE_T_MAX / 16 || first > PY_SSIZE_T_MAX / 16) {
+        PyErr_SetString(PyExc_ValueError, "first and n must not be negative, nor beyond memory");
+        return NULL;
+    }
+    if (get(offsets_o, &offsets, 0, (first + n + 1) * width, "offsets") < 0) return NULL;
+    if (get(data_o, &data, 0, 0, "data") < 0) goto release_offsets;
+    const int nullable = validity_o != Py_None;
+    if (nullable && get(validity_o, &validity, 0, (first + n + 7) / 8, "validity") < 0) goto release_data;
+    if (get(out_o, &out, 1, 8 * n, "out") < 0) goto release_validity;
+    if (get(status_o, &status, 1, n, "status") < 0) goto release_out;
+    Py_BEGIN_ALLOW_THREADS
+    left = digest_rows(offsets.buf, wide, data.buf, data.len, nullable ? validity.buf : NULL, first, n, out.buf,
+                       status.buf);
+    Py_END_ALLOW_THREADS
+    if (left < 0) PyErr_SetString(PyExc_ValueError, "offsets are not those of the data");
+    PyBuffer_Release(&status);
+release_out:
+    PyBuffer_Release(&out);
+release_validity:
+    if (nullable) PyBuffer_Release(&validity);
+release_data:
+    PyBuffer_Release(&data);
+release_offsets:
+    PyBuffer_Release(&offsets);
+    return left < 0 ? NULL : PyLong_FromSsize_t(left);
+}
+
+/* ---- looking up in sorted keys ------------------------------------------------------------------------------------ */
+
+PyDoc_STRVAR(lookup_doc,
+"lookup(keys, starts, bits, queries, out)\n\n"
+"Positions of uint64 `queries` in sorted, unique uint64 `keys`, int64 into `out`; -1 where absent. `starts` is int64,\n"
+"2**bits + 1 long: starts[p] is the first position whose key has a top-bits prefix >= p. Keys are digests, so a\n"
+"bucket holds a handful. Releases the GIL. Raises ValueError for buffers too short or starts out of range.");
+
+#define AHEAD 16 /* rows between asking memory for a bucket and reading it */
+
+static PyObject *lookup(PyObject *self, PyObject *args)
+{
+    PyObject *keys_o, *starts_o, *queries_o, *out_o;
+    int bits, bad = 1;
+    Py_buffer keys_v, starts_v, queries_v, out_v;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OOiOO", &keys_o, &starts_o, &bits, &queries_o, &out_o)) return NULL;
+    if (bits < 1 || bits > 40) {
+        PyErr_SetString(PyExc_ValueError, "bits must be 1 to 40");
+        return NULL;
+    }
+    if (get(keys_o, &keys_v, 0, 0, "keys") < 0) return NULL;
+    if (get(starts_o, &starts_v, 0, (((Py_ssize_t)1 << bits) + 1) * 8, "starts") < 0) goto release_keys;
+    if (get(queries_o, &queries_v, 0, 0, "queries") < 0) goto release_starts;
+    if (get(out_o, &out_v, 1, queries_v.len, "out") < 0) goto release_queries;
+    const uint64_t *keys = keys_v.buf, *queries = queries_v.buf;
+    const int64_t *starts = starts_v.buf;
+    int64_t *out = out_v.buf;
+    const int64_t n_keys = keys_v.len / 8, n = queries_v.len / 8;
+    const int shift = 64 - bits;
+    Py_BEGIN_ALLOW_THREADS
+    bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+#if defined(__GNUC__) || defined(__clang__)
+        if (i + 2 * AHEAD < n) __builtin_prefetch(starts + (queries[i + 2 * AHEAD] >> shift));
+        if (i + AHEAD < n) {
+            int64_t soon = starts[queries[i + AHEAD] >> shift];
+            if (soon >= 0 && soon < n_keys) __builtin_prefetch(keys + soon);
+        }
+#endif
+        const uint64_t q = queries[i], p = q >> shift;
+        int64_t low = starts[p], high = starts[p + 1];
+        if (low < 0 || high < low || high > n_keys) {
+            bad = 1;
+            break;
+        }
+        while (high - low > 8) { /* a skewed list: still logarithmic */
+            int64_t middle = low + (high - low) / 2;
+            if (keys[middle] <= q) low = middle; else high = middle;
+        }
+        out[i] = -1;
+        for (int64_t j = low; j < high; j++)
+            if (keys[j] == q) {
+                out[i] = j;
+                break;
+            }
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&out_v);
+release_queries:
+    PyBuffer_Release(&queries_v);
+release_starts:
+    PyBuffer_Release(&starts_v);
+release_keys:
+    PyBuffer_Release(&keys_v);
+    if (PyErr_Occurred()) return NULL;
+    if (bad) {
+        PyErr_SetString(PyExc_ValueError, "starts are not those of the keys");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- module -------------------------------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(tracking_doc,
+"set_tracking(names, prefixes)\n\n"
+"The tracking parameters to drop: tuples of lower-case ASCII strings, at most 128 names and 16 prefixes of up to 31 bytes.");
+
+static int copy_names(PyObject *tuple, char *text, size_t stride, size_t limit, size_t *count)
+{
+    Py_ssize_t n = PyTuple_Size(tuple);
+    if (n < 0) return -1;
+    if ((size_t)n > limit) {
+        PyErr_SetString(PyExc_ValueError, "too many tracking parameters for the kernel's table");
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_ssize_t length;
+        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(tuple, i), &length);
+        if (!name) return -1;
+        if (length >= MAX_NAME) {
+            PyErr_Format(PyExc_ValueError, "tracking parameter %s is too long for the kernel's table", name);
+            return -1;
+        }
+        char *at = text + (size_t)i * stride;
+        size_t size = (size_t)length;
+        memcpy(at, name, size);
+        memcpy(at + MAX_NAME, &size, sizeof size);
+    }
+    *count = (size_t)n;
+    return 0;
+}
+
+static PyObject *set_tracking(PyObject *self, PyObject *args)
+{
+    PyObject *names_o, *prefixes_o;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OO", &names_o, &prefixes_o)) return NULL;
+    if (copy_names(names_o, names[0].text, sizeof names[0], MAX_NAMES, &n_names) < 0) return NULL;
+    if (copy_names(prefixes_o, prefixes[0].text, sizeof prefixes[0], 16, &n_prefixes) < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(use_doc, "use_sha_extensions(wanted) -> whether they are used now. For tests of the portable code.");
+
+static PyObject *use_sha_extensions(PyObject *self, PyObject *args)
+{
+    int wanted;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "p", &wanted)) return NULL;
+#ifdef HAVE_SHA_X86
+    use_sha_x86 = wanted && has_sha_x86();
+#endif
+    return PyBool_FromLong(use_sha_x86);
+}
+
+static PyMethodDef methods[] = {
+    {"digest", digest, METH_VARARGS, digest_doc},
+    {"lookup", lookup, METH_VARARGS, lookup_doc},
+    {"set_tracking", set_tracking, METH_VARARGS, tracking_doc},
+    {"use_sha_extensions", use_sha_extensions, METH_VARARGS, use_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "_kernel", "The native inner loop of filtering; see heldout/kernel.py.", -1, methods,
+    NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__kernel(void)
+{
+    fill_classes();
+#ifdef HAVE_SHA_X86
+    use_sha_x86 = has_sha_x86();
+#endif
+    return PyModule_Create(&module);
+}
