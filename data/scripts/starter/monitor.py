@@ -1,0 +1,51 @@
+"""Watches the validation slice during training: can a title, embedded by the teacher, find its picture?"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from augment import Augmenter
+from concepts import precision_at_10, relevance
+
+
+class Monitor:
+    """Title recall and concept precision over the validation pictures, copies over their augmented views."""
+
+    def __init__(self, work: Path, augmenter: Augmenter) -> None:
+        """Read the validation slice and its texts' teacher embeddings."""
+        rows = [json.loads(line) for line in (work / "rows.jsonl").open(encoding="utf-8")]
+        captions = json.loads((work / "captions.json").read_text(encoding="utf-8"))
+        number = {text: i for i, text in enumerate(captions["strings"])}
+        teacher = np.load(work / "teacher.npy", mmap_mode="r")
+        held = set(json.loads((work / "splits.json").read_text(encoding="utf-8"))["validation"])
+        self._index = torch.tensor([i for i, row in enumerate(rows) if row["id"] in held])
+        mine = [rows[i] for i in self._index]
+        words, self._relevant = relevance(mine)
+        known = np.array([word in number for word in words])
+        self._relevant = self._relevant[known]
+        self._words = self._embedded(teacher, [number[word] for word in words if word in number])
+        self._titles = self._embedded(teacher, [captions["names"][i][0] for i in self._index])
+        self._same = torch.tensor([[a["title"] == b["title"] for b in mine] for a in mine])
+        self._augmenter = augmenter
+
+    @staticmethod
+    def _embedded(teacher: np.ndarray, numbers: list[int]) -> Tensor:
+        return torch.from_numpy(np.array(teacher[numbers])).float()
+
+    @torch.inference_mode()
+    def measure(self, tower: nn.Module, project: nn.Linear) -> str:
+        """A line of figures."""
+        with torch.autocast("cpu", torch.bfloat16):
+            plain = F.normalize(tower(self._augmenter.plain(self._index)).float(), dim=-1)
+            views = F.normalize(tower(self._augmenter.views(self._index)).float(), dim=-1)
+        scores = F.normalize(project(self._titles), dim=-1) @ plain.T
+        best = scores.masked_fill(~self._same, -9).amax(1, keepdim=True)
+        rank = (scores > best).sum(1)
+        recall = [(rank < k).float().mean().item() for k in (1, 10)]
+        concept = precision_at_10((F.normalize(project(self._words), dim=-1) @ plain.T).numpy(), self._relevant)
+        copy = ((views @ plain.T).argmax(1) == torch.arange(len(plain))).float().mean().item()
+        return f"title R@1 {recall[0]:.3f} R@10 {recall[1]:.3f} concept P@10 {concept.mean():.3f} ({len(concept)}) copy R@1 {copy:.3f}"
