@@ -92,9 +92,9 @@ class Generation:
         raise NotImplementedError
 
     def url_range(self, low: str, high: str, *, limit: int, after: int | None = None) -> npt.NDArray[np.int64]:
-        """Ids whose `heldout.urls.surt_key` is in [low, high), in SURT order, ties by id.
+        r"""Ids whose `heldout.urls.surt_key` is in [low, high), in SURT order, ties by id.
 
-        One URL is the range [key, key + "\\0"). `after` is the last id already given of the same range.
+        One URL is the range [key, key + "\0"). `after` is the last id already given of the same range.
         """
         raise NotImplementedError
 
