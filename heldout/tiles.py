@@ -1,12 +1,13 @@
 """Reading a C2SP tiled log: subtree hashes out of tiles, entries out of bundles, proofs between any two sizes.
 
-Pure over a `read` callable (path -> bytes): a folder, a mirror's URL or a test's dict. What is read is not trusted:
-proofs are checked by `heldout.merkle` against a signed checkpoint.
+Pure over a `read` callable (path -> bytes, NotFoundError if there is none): a folder, a mirror's URL, a dict. What is
+read is not trusted: proofs are checked by `heldout.merkle` against a signed checkpoint.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from heldout.errors import InputError, VerificationError
+from heldout.errors import InputError, NotFoundError, VerificationError
 from heldout.layout import TILE_HEIGHT, TILE_WIDTH, Tile, tile_width
 from heldout.merkle import EMPTY_ROOT, HASH_SIZE, consistency_path, inclusion_path, node_hash, root_of, split_point
 
@@ -61,7 +62,7 @@ class TileReader:
         """
         if (level, index) not in self._tiles:
             tile = Tile(level, index, tile_width(level, index, self._size))
-            data = self._read(tile.path)
+            data = self._read_tile(tile, lambda full: full[: tile.width * HASH_SIZE])
             if len(data) != tile.width * HASH_SIZE:
                 raise VerificationError(
                     f"{tile.path} has {len(data)} bytes instead of {tile.width * HASH_SIZE}: the log's copy is damaged"
@@ -72,12 +73,21 @@ class TileReader:
     def entries(self, index: int) -> list[bytes]:
         """Entries of one bundle, as wide as this tree has it. Raises VerificationError if it is malformed."""
         bundle = Tile(None, index, tile_width(0, index, self._size))
-        entries = parse_bundle(self._read(bundle.path))
+        entries = parse_bundle(self._read_tile(bundle, lambda full: format_bundle(parse_bundle(full)[: bundle.width])))
         if len(entries) != bundle.width:
             raise VerificationError(
                 f"{bundle.path} has {len(entries)} entries instead of {bundle.width}: the log's copy is damaged"
             )
         return entries
+
+    def _read_tile(self, tile: Tile, narrow: Callable[[bytes], bytes]) -> bytes:
+        """A log may drop a partial tile once the full one is there; that one is then cut to width."""
+        try:
+            return self._read(tile.path)
+        except NotFoundError:
+            if tile.width == TILE_WIDTH:
+                raise
+            return narrow(self._read(replace(tile, width=TILE_WIDTH).path))
 
     def iter_entries(self) -> Iterator[bytes]:
         """Every entry in order. Unchecked: compare the root of their leaf hashes with a checkpoint."""

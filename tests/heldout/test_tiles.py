@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heldout.errors import InputError, VerificationError
+from heldout.errors import InputError, NotFoundError, VerificationError
 from heldout.layout import iter_new_bundles, iter_new_tiles
 from heldout.merkle import consistency_proof, inclusion_proof, leaf_hash, root_of
 from heldout.tiles import TileReader, format_bundle, parse_bundle
@@ -80,6 +80,19 @@ def test_a_proof_reads_few_tiles() -> None:
 
     TileReader(fetch, 65_900).inclusion_proof(40_000)
     assert len(read) <= 6
+
+
+def test_a_partial_tile_that_was_dropped_is_cut_from_the_full_one() -> None:
+    def fetch(path: str) -> bytes:
+        if path not in files(512):
+            raise NotFoundError(path)
+        return files(512)[path]
+
+    reader = TileReader(fetch, 300)
+    assert reader.leaf_hash(299) == level(0)[299]
+    assert list(reader.iter_entries()) == LEAVES[:300]
+    with pytest.raises(NotFoundError):
+        TileReader(fetch, 513).entries(2)
 
 
 def test_a_tile_of_the_wrong_width_is_refused() -> None:

@@ -1,0 +1,58 @@
+"""Engine and sessions from a database URL; SQLite (WAL) and PostgreSQL. No globals.
+
+On SQLite a writing transaction takes the write lock when it begins, so that it never fails half-way for having read
+before another wrote; a reading one (`make_sessions(engine, read_only=True)`) takes none and never waits.
+"""
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session, sessionmaker
+
+from heldout.errors import InputError
+
+BUSY_TIMEOUT_MS = 30_000
+"""How long SQLite waits for another writer."""
+
+Sessions = sessionmaker[Session]
+
+
+def make_engine(url: str) -> Engine:
+    """Engine for `sqlite:///path` or `postgresql+psycopg://...`; connects on first use.
+
+    Raises:
+        InputError: another kind of database.
+    """
+    parsed = make_url(url)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return create_engine(parsed, pool_pre_ping=True)
+    if backend != "sqlite" or parsed.database in {None, "", ":memory:"}:
+        raise InputError(
+            f"the database {parsed.render_as_string()!r} is not supported: "
+            "give sqlite:////path/to/file or postgresql+psycopg://user@host/name"
+        )
+    engine = create_engine(parsed)
+    event.listen(engine, "connect", _on_sqlite_connect)
+    event.listen(engine, "begin", _on_sqlite_begin)
+    return engine
+
+
+def make_sessions(engine: Engine, *, read_only: bool = False) -> Sessions:
+    """Factory of sessions. A transaction is opened by the caller: `with sessions.begin() as session:`."""
+    return sessionmaker(engine.execution_options(heldout_read_only=True) if read_only else engine)
+
+
+def _on_sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _on_sqlite_begin(connection: Connection) -> None:
+    options: Any = connection.get_execution_options()
+    connection.exec_driver_sql("BEGIN" if options.get("heldout_read_only") else "BEGIN IMMEDIATE")

@@ -1,0 +1,192 @@
+"""The sequencer: gives events their place in the log and moves the checkpoint over them.
+
+Order of one run, each step durable before the next: log indices in the database; tiles and entry bundles; the root in
+the database (a size is never signed with two roots); the checkpoint, by compare-and-swap. Tiles follow from the
+indices alone, so a run that died anywhere is finished by the next one with the same bytes, and two sequencers at once
+write the same files and one of them moves the checkpoint. Format: C2SP tlog-tiles, docs/formats/log.md.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from heldout.checkpoint import Checkpoint, Signer, open_checkpoint, sign_checkpoint
+from heldout.errors import ConflictError, NotFoundError, UnavailableError, VerificationError
+from heldout.layout import TILE_WIDTH, Tile, iter_new_bundles, iter_new_tiles
+from heldout.merkle import EMPTY_ROOT, leaf_hash, root_of
+from heldout.tiles import TileReader, format_bundle
+from registry.db import Sessions
+from registry.storage import CheckpointStore, ObjectStore
+from registry.tables import CheckpointRow, EventRow, SequencerRow
+
+BATCH_SIZE = 4096
+"""Entries sequenced under one checkpoint; some 200 MB of memory if every one is as large as can be."""
+_ATTEMPTS = 10
+
+logger = logging.getLogger(__name__)
+
+
+class Sequencer:
+    """Appends pending events to the log. Safe to run twice at once; the second waits or finds nothing to do."""
+
+    def __init__(self, sessions: Sessions, store: ObjectStore, checkpoints: CheckpointStore, signer: Signer) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._checkpoints = checkpoints
+        self._signer = signer
+
+    def sequence(self) -> Checkpoint:
+        """Sequence everything that was pending on entry, and return the checkpoint that covers it.
+
+        Makes the checkpoint of the empty log if there is none yet. Idempotent.
+
+        Raises:
+            VerificationError: the checkpoint is of another key, or database and files are not of one history (one of
+                them was restored from a backup or edited). Nothing is signed.
+            UnavailableError: the disk failed; run it again.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                checkpoint = self._step()
+                while self._has_pending():
+                    checkpoint = self._step()
+            except ConflictError as error:  # another sequencer moved the checkpoint: continue from there
+                logger.info("sequencer_retries", extra={"reason": str(error)})
+            else:
+                return checkpoint
+        raise UnavailableError(f"other sequencers moved the checkpoint {_ATTEMPTS} times meanwhile: run it again")
+
+    def current(self) -> Checkpoint | None:
+        """The published checkpoint, or None before the first. Raises VerificationError if another key signed it."""
+        note = self._checkpoints.load()
+        return None if note is None else open_checkpoint(note, self._signer.verifier)
+
+    def _has_pending(self) -> bool:
+        with self._sessions.begin() as session:
+            return session.scalar(select(EventRow.id).where(EventRow.log_index.is_(None)).limit(1)) is not None
+
+    def _step(self) -> Checkpoint:
+        note = self._checkpoints.load()
+        origin = self._signer.name
+        old = open_checkpoint(note, self._signer.verifier) if note else Checkpoint(origin, 0, EMPTY_ROOT)
+        first = old.size // TILE_WIDTH * TILE_WIDTH  # entries of the partial bundle are written again, wider
+        with self._sessions.begin() as session:
+            size = _assign_indices(session, old.size)
+            if not note and session.scalar(select(CheckpointRow.size).limit(1)) is not None:
+                raise VerificationError(
+                    "the database knows signed checkpoints, the log's folder has none: restore the folder, "
+                    "or the log would be rewritten"
+                )
+            entries = _entries(session, first, size)
+        if note and size == old.size:
+            return old
+        self._verify_same_history(old, entries[: old.size - first])
+        tiles = _build_tiles(TileReader(self._store.read, old.size), old.size, size, entries, first)
+        for path, data in tiles.items():
+            self._store.write(path, data)
+        new = Checkpoint(origin, size, _root(self._store, tiles, size))
+        with self._sessions.begin() as session:
+            _remember_root(session, new)
+        self._checkpoints.compare_and_swap(note, sign_checkpoint(new, self._signer).encode())
+        self._drop_partial_tiles(old.size, size)
+        logger.info("log_sequenced", extra={"size": size, "n_new": size - old.size})
+        return new
+
+    def _verify_same_history(self, old: Checkpoint, entries: Sequence[bytes]) -> None:
+        """The files give the signed root, and the database has the same last entries."""
+        reader = TileReader(self._store.read, old.size)
+        try:
+            is_whole = reader.root() == old.root
+            first = old.size - len(entries)
+            hashes = [reader.leaf_hash(first + i) for i in range(len(entries))]
+        except NotFoundError as error:
+            raise VerificationError(f"the log's folder lacks a tile of its checkpoint ({error}): restore it") from error
+        if not is_whole:
+            raise VerificationError(f"the log's tiles do not give the root signed for {old.size} entries: restore them")
+        if hashes != [leaf_hash(entry) for entry in entries]:
+            raise VerificationError(
+                f"the database's entries before {old.size} are not the log's: one was restored or edited; use the right one"
+            )
+
+    def _drop_partial_tiles(self, old_size: int, size: int) -> None:
+        """Partial tiles whose full one is there now may go (tlog-tiles, "Partial Tiles"); readers fall back to that."""
+        for tile in [*iter_new_tiles(old_size, size), *iter_new_bundles(old_size, size)]:
+            if tile.width == TILE_WIDTH:
+                for width in range(1, TILE_WIDTH):
+                    self._store.discard(Tile(tile.level, tile.index, width).path)
+
+
+def _assign_indices(session: Session, published_size: int) -> int:
+    """Give pending events the next indices, in the order of their ids; the size the log then has."""
+    next_index = session.scalars(select(SequencerRow.next_index).with_for_update()).one()
+    if next_index < published_size:
+        raise VerificationError(
+            f"the published log has {published_size} entries, the database {next_index}: "
+            "it was restored from an old backup; use the newest"
+        )
+    pending = session.scalars(
+        select(EventRow.id).where(EventRow.log_index.is_(None)).order_by(EventRow.id).limit(BATCH_SIZE)
+    ).all()
+    if next_index == published_size and pending:  # else first finish the run that died
+        session.execute(
+            update(EventRow), [{"id": event, "log_index": next_index + i} for i, event in enumerate(pending)]
+        )
+        next_index += len(pending)
+        session.execute(update(SequencerRow).values(next_index=next_index))
+    return next_index
+
+
+def _entries(session: Session, start: int, end: int) -> list[bytes]:
+    rows = (
+        session.execute(
+            select(EventRow.log_index, EventRow.payload)
+            .where(EventRow.log_index >= start, EventRow.log_index < end)
+            .order_by(EventRow.log_index)
+        )
+        .tuples()
+        .all()
+    )
+    if [index for index, _ in rows] != list(range(start, end)):
+        raise VerificationError(f"the database lacks some of the log's entries {start} to {end}: use the right one")
+    return [payload for _, payload in rows]
+
+
+def _build_tiles(
+    reader: TileReader, old_size: int, size: int, entries: Sequence[bytes], first: int
+) -> dict[str, bytes]:
+    """Bundles and tiles that a log of `size` has and one of `old_size` had not; `entries` start at `first`."""
+    made = {
+        bundle.path: format_bundle(entries[bundle.index * TILE_WIDTH - first :][: bundle.width])
+        for bundle in iter_new_bundles(old_size, size)
+    }
+    added = {0: [leaf_hash(entry) for entry in entries[old_size - first :]]}  # by level: hashes the old size had not
+    for tile in iter_new_tiles(old_size, size):
+        level = tile.level or 0
+        n_old = old_size >> (8 * level)
+        start = tile.index * TILE_WIDTH
+        kept = reader.tile(level, tile.index)[: n_old - start] if start < n_old else []
+        new_start = max(0, start - n_old)
+        hashes = kept + added[level][new_start : new_start + tile.width - len(kept)]
+        made[tile.path] = b"".join(hashes)
+        if tile.width == TILE_WIDTH:
+            added.setdefault(level + 1, []).append(root_of(hashes))
+    return made
+
+
+def _root(store: ObjectStore, tiles: Mapping[str, bytes], size: int) -> bytes:
+    return TileReader(lambda path: tiles[path] if path in tiles else store.read(path), size).root()
+
+
+def _remember_root(session: Session, checkpoint: Checkpoint) -> None:
+    """Record a root before it is signed, once per size."""
+    row = session.get(CheckpointRow, checkpoint.size, with_for_update=True)
+    if row is None:
+        session.add(CheckpointRow(size=checkpoint.size, root=checkpoint.root))
+        session.flush()
+    elif row.root != checkpoint.root:
+        raise VerificationError(
+            f"another root was signed for {checkpoint.size} entries before: the database was edited or restored; "
+            "signing this one would show two logs"
+        )
