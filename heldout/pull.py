@@ -1,0 +1,349 @@
+"""Fetching a list from a server or a mirror, and switching to it only once everything about it is proved.
+
+TUF (python-tuf's client) guards against rollback, freeze, mix-and-match, and key loss; on top of it the manifest must
+be an entry of the log it names, and that log must extend the one seen at the last pull. The server is not trusted
+with anything; the trusted root comes from elsewhere. Files on disk: `heldout.stored`.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import httpx
+from tuf.api.exceptions import (
+    BadVersionNumberError,
+    DownloadError,
+    DownloadLengthMismatchError,
+    ExpiredMetadataError,
+    RepositoryError,
+)
+from tuf.ngclient.config import UpdaterConfig
+from tuf.ngclient.updater import Updater
+
+from heldout.checkpoint import Checkpoint
+from heldout.download import Downloads, TufFetcher
+from heldout.durable import locked, replacing, sync_folder, write_durably
+from heldout.errors import InputError, NotFoundError, UnavailableError, VerificationError
+from heldout.layout import TILE_WIDTH
+from heldout.manifest import ListFile, Manifest, parse_manifest
+from heldout.merkle import HASH_SIZE, verify_consistency
+from heldout.stored import (
+    MANIFEST,
+    PROOF,
+    ListFolder,
+    LoggedManifest,
+    ProvedVersion,
+    check_canonicalisation,
+    check_digest,
+    verify_version,
+)
+from heldout.tiles import TileReader
+from heldout.trust import check_root
+
+MAX_TARGET_BYTES: Final = 16_000_000
+"""Largest manifest or log proof read. A manifest with 4,096 files has half a megabyte."""
+
+MAX_ROOT_BYTES: Final = 512_000
+
+_VERSION_NAME = re.compile(r"[0-9]+-[0-9]+", re.ASCII)
+
+Progress = Callable[[int, int], None]
+"""(bytes done, bytes in all), of data files."""
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What a pull left in the folder."""
+
+    path: Path
+    manifest: Manifest
+    manifest_sha256: bytes
+    expires_at: datetime
+    """The list is stale from then on."""
+    is_new: bool
+    """Whether the version differs from the one that was there."""
+    is_vouched: bool
+    """False if the root was taken from the server itself."""
+
+
+def pull(
+    url: str,
+    out: Path,
+    *,
+    root: Path | None = None,
+    allow_unverified: bool = False,
+    transport: httpx.BaseTransport | None = None,
+    now: datetime | None = None,
+    progress: Progress | None = None,
+) -> PullResult:
+    """Fetch or update the list of a site into a folder.
+
+    Atomic: on any error the folder's current version stays as it was. Data files at hand are not fetched again.
+
+    Args:
+        url: the site's base address; the list is at `list/` and the log at `log/` below it.
+        out: the list's folder, made if need be.
+        root: trusted root metadata; needed at the first pull.
+        allow_unverified: at the first pull, take the root from the server itself. The folder is then marked, and
+            whoever uses it must allow this again. Nothing else is relaxed.
+        transport: httpx's, for tests.
+        now: for tests of freshness.
+        progress: told about data files as they arrive.
+
+    Raises:
+        InputError: no root was given, or it is another than the folder's; the URL cannot be asked.
+        ConflictError: another process is pulling into the folder.
+        UnavailableError: the server or the disk failed.
+        VerificationError: the server's list, or the folder's own, does not prove itself.
+    """
+    now = now or datetime.now(UTC)
+    folder = ListFolder(out)
+    try:
+        folder.versions.mkdir(parents=True, exist_ok=True)
+        folder.files.mkdir(exist_ok=True)
+        with locked(out / ".lock"), Downloads(transport) as downloads:
+            return _Pull(url.rstrip("/"), folder, downloads, now, progress).run(root, allow_unverified=allow_unverified)
+    except OSError as error:
+        raise UnavailableError(
+            f"{error.filename or out} cannot be written ({error.strerror}): check the disk"
+        ) from error
+
+
+class _Pull:
+    def __init__(
+        self, url: str, folder: ListFolder, downloads: Downloads, now: datetime, progress: Progress | None
+    ) -> None:
+        self._url = url
+        self._folder = folder
+        self._downloads = downloads
+        self._now = now
+        self._progress = progress
+
+    def run(self, root: Path | None, *, allow_unverified: bool) -> PullResult:
+        trusted_root, is_vouched = self._trusted_root(root, allow_unverified=allow_unverified)
+        held = self._held(trusted_root)
+        staged = Path(tempfile.mkdtemp(prefix=".staged-", dir=self._folder.versions))
+        try:
+            if held is not None:  # TUF's memory of versions seen, against rollback
+                shutil.copytree(self._folder.versions / held.name / "metadata", staged / "metadata", symlinks=True)
+            self._fetch_signed(trusted_root, staged)
+            proved = verify_version(self._folder, staged.name, trusted_root=trusted_root, now=self._now)
+            logged = proved.logged
+            check_canonicalisation(logged.manifest)
+            log = TileReader(self._read_log, logged.checkpoint.size)
+            _check_grown(log, logged.manifest.log.size, logged.manifest.log.root, logged.checkpoint)
+            if held is not None:
+                self._check_succession(held.logged, logged, log)
+            self._fetch_files(logged.manifest)
+            self._switch(staged, proved, trusted_root, is_vouched=is_vouched)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+        self._sweep()
+        return PullResult(
+            path=self._folder.path,
+            manifest=logged.manifest,
+            manifest_sha256=logged.sha256,
+            expires_at=proved.trusted.expires_at,
+            is_new=held is None or held.logged.sha256 != logged.sha256,
+            is_vouched=is_vouched,
+        )
+
+    def _trusted_root(self, root: Path | None, *, allow_unverified: bool) -> tuple[bytes, bool]:
+        """The root metadata to start from, and whether someone other than the server vouched for it."""
+        given = None if root is None else _read_root(root)
+        held = self._folder.root.read_bytes() if self._folder.root.exists() else None
+        if given is not None:
+            if held is not None and held != given:
+                raise InputError(
+                    f"{root} is another root than {self._folder.root}: pull into a new folder, or leave --root out"
+                )
+            return given, True
+        if held is not None:
+            if self._folder.unverified.exists() and not allow_unverified:
+                raise VerificationError(
+                    f"{self._folder.path} was pulled without a trusted root: give --root FILE, "
+                    "or --allow-unverified again"
+                )
+            return held, not self._folder.unverified.exists()
+        if not allow_unverified:
+            raise VerificationError(
+                f"there is no trusted root for {self._url}: get its root.json from elsewhere than the server and give "
+                "--root FILE, or take the server's word with --allow-unverified"
+            )
+        data = self._downloads.read(f"{self._url}/list/metadata/root.json", MAX_ROOT_BYTES)
+        check_root(data, name=f"{self._url}/list/metadata/root.json")
+        return data, False
+
+    def _held(self, trusted_root: bytes) -> ProvedVersion | None:
+        """The version in force; its age does not matter here."""
+        try:
+            name = self._folder.current_name()
+        except NotFoundError:
+            return None
+        try:
+            return verify_version(self._folder, name, trusted_root=trusted_root, now=None)
+        except VerificationError as error:
+            raise VerificationError(
+                f"what {self._folder.path} holds no longer verifies ({error}), so a rollback could not be seen: move "
+                "the folder away and pull anew with --root"
+            ) from error
+
+    def _fetch_signed(self, trusted_root: bytes, staged: Path) -> None:
+        """The TUF client workflow, then the two targets."""
+        (staged / "metadata").mkdir(exist_ok=True)
+        metadata_url = f"{self._url}/list/metadata/"
+        try:
+            updater = Updater(
+                str(staged / "metadata"),
+                metadata_url,
+                target_base_url=f"{self._url}/list/targets/",
+                fetcher=TufFetcher(self._downloads),
+                config=UpdaterConfig(root_max_length=MAX_ROOT_BYTES),
+                bootstrap=trusted_root,
+            )
+            updater.refresh()
+            for name in (MANIFEST, PROOF):
+                target = updater.get_targetinfo(name)
+                if target is None or target.length > MAX_TARGET_BYTES:
+                    raise VerificationError(f"{metadata_url} does not sign for a {name} of sensible size")
+                updater.download_target(target, str(staged / name))
+        except ExpiredMetadataError as error:
+            raise VerificationError(
+                f"the list at {self._url} is stale ({error}): its operator stopped publishing, or someone withholds "
+                "what is newer; the list at hand was kept"
+            ) from error
+        except BadVersionNumberError as error:
+            raise VerificationError(
+                f"the list at {self._url} is older than one seen before ({error}); the list at hand was kept"
+            ) from error
+        except (RepositoryError, DownloadLengthMismatchError) as error:
+            raise VerificationError(
+                f"the list at {self._url} does not verify ({error}); the list at hand was kept"
+            ) from error
+        except DownloadError as error:
+            raise UnavailableError(f"the list at {self._url} could not be fetched: {error}") from error
+
+    def _check_succession(self, held: LoggedManifest, logged: LoggedManifest, log: TileReader) -> None:
+        """The new list comes after the one at hand, in the same log, which only grew."""
+        old, new = held.manifest, logged.manifest
+        if (old.log.origin, old.log.vkey) != (new.log.origin, new.log.vkey):
+            raise VerificationError(
+                f"the log at {self._url} changed its name or key, from {old.log.vkey} to {new.log.vkey}: find out why, "
+                "then pull into a new folder"
+            )
+        if new.version < old.version or (new.version == old.version and held.sha256 != logged.sha256):
+            raise VerificationError(
+                f"the server shows list version {new.version} ({logged.sha256.hex()[:16]}...) after {old.version} "
+                f"({held.sha256.hex()[:16]}...); the list at hand was kept"
+            )
+        if new.version == old.version + 1 and (new.previous is None or new.previous.sha256 != held.sha256):
+            raise VerificationError(f"list version {new.version} does not name the version {old.version} seen before")
+        _check_grown(log, held.checkpoint.size, held.checkpoint.root, logged.checkpoint)
+
+    def _read_log(self, path: str) -> bytes:
+        url = f"{self._url}/log/{path}"
+        limit = TILE_WIDTH * HASH_SIZE
+        try:
+            return self._downloads.read(url, limit)
+        except NotFoundError as error:
+            full, dot_p, width = path.partition(".p/")
+            try:
+                if dot_p:  # a log may drop a partial tile once the full one is there
+                    return self._downloads.read(f"{self._url}/log/{full}", limit)[: int(width) * HASH_SIZE]
+            except NotFoundError:
+                pass
+            raise VerificationError(f"the log lacks {url}, so that it cannot prove that it only grew") from error
+
+    def _fetch_files(self, manifest: Manifest) -> None:
+        n_total = sum(file.size for file in manifest.files.values())
+        n_done = 0
+        for name, file in sorted(manifest.files.items()):
+            path = self._folder.data_file(file)
+            if not _is_intact(path, file):
+                url = f"{self._url}/list/files/{path.name}"
+                with replacing(path) as stream:
+                    self._downloads.copy(url, file.size, stream)
+                    check_digest(stream, file, f"{url} ({name})")
+            n_done += file.size
+            if self._progress is not None:
+                self._progress(n_done, n_total)
+
+    def _switch(self, staged: Path, proved: ProvedVersion, trusted_root: bytes, *, is_vouched: bool) -> None:
+        """The one place where the folder's state changes; CURRENT is last."""
+        if not is_vouched:
+            write_durably(
+                self._folder.unverified, b"The root was taken from the server itself: see heldout pull --root.\n"
+            )
+        if not self._folder.root.exists():
+            write_durably(self._folder.root, trusted_root)
+        name = f"{proved.logged.manifest.version}-{proved.trusted.timestamp_version}"
+        # The name may be taken by the version in force, if the server signed nothing new, or by a pull that died here.
+        if not self._folder.current.exists() or self._folder.current_name() != name:
+            target = self._folder.versions / name
+            shutil.rmtree(target, ignore_errors=True)
+            for path in staged.rglob("*"):
+                if path.is_file():
+                    _sync_file(path)
+            staged.rename(target)
+            target.chmod(0o755)  # a list is public; mkdtemp made the folder private
+            sync_folder(self._folder.versions)
+            write_durably(self._folder.current, f"{name}\n".encode())
+        if is_vouched:
+            self._folder.unverified.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what neither the version in force nor the one before needs, and leftovers of pulls that died."""
+        names = [path.name for path in self._folder.versions.iterdir() if _VERSION_NAME.fullmatch(path.name)]
+        names.sort(key=lambda name: [int(part) for part in name.split("-")])
+        position = names.index(self._folder.current_name())
+        keep = names[max(0, position - 1) : position + 1]
+        for path in self._folder.versions.iterdir():
+            if path.name not in keep:
+                shutil.rmtree(path, ignore_errors=True)
+        manifests = [parse_manifest((self._folder.versions / name / MANIFEST).read_bytes()) for name in keep]
+        needed = {self._folder.data_file(file).name for manifest in manifests for file in manifest.files.values()}
+        for path in self._folder.files.iterdir():
+            if path.name not in needed:
+                path.unlink(missing_ok=True)
+
+
+def _check_grown(log: TileReader, old_size: int, old_root: bytes, new: Checkpoint) -> None:
+    """The log of this size and root grew into the checkpoint's, by the log's tiles."""
+    if old_size > new.size:
+        raise VerificationError(
+            f"the log went back from {old_size} to {new.size} entries, so something was taken out; "
+            "the list at hand was kept"
+        )
+    verify_consistency(old_size, old_root, new.size, new.root, log.consistency_proof(old_size))
+
+
+def _is_intact(path: Path, file: ListFile) -> bool:
+    try:
+        with path.open("rb") as stream:
+            check_digest(stream, file, path.name)
+    except (FileNotFoundError, VerificationError):
+        return False
+    return True
+
+
+def _read_root(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give the trusted root.json") from error
+    try:
+        check_root(data, name=str(path))
+    except VerificationError as error:
+        raise InputError(f"{error}: give the site's root.json") from error
+    return data
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

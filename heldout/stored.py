@@ -1,0 +1,268 @@
+"""The folder a list is pulled into, and whether one version in it proves itself offline.
+
+    LIST/root.json                  the root metadata that is trusted
+    LIST/UNVERIFIED                 there if that root was taken from the server itself, on first use
+    LIST/versions/<name>/           metadata/, manifest.json, manifest.tlog-proof; never changed once there
+    LIST/files/<sha256>.parquet     data files, shared between versions
+    LIST/CURRENT                    name of the version in force; replaced last, in one step
+
+Reads only; `heldout.pull` writes. What a version must prove: the TUF chain from the trusted root to the manifest and
+its log proof (`heldout.trust`); the manifest's digest is a `list` entry of the log it names; each data file has the
+digest the manifest gives.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from io import BufferedRandom, BufferedReader
+from pathlib import Path
+from typing import Final, TypeVar
+
+from heldout.checkpoint import Checkpoint, Verifier
+from heldout.errors import InputError, NotFoundError, VerificationError
+from heldout.leaves import ListLeaf, parse_leaf
+from heldout.manifest import ListFile, Manifest, manifest_sha256, parse_manifest
+from heldout.receipts import TlogProof, parse_tlog_proof, verify_tlog_proof
+from heldout.trust import TrustedSet, verify_metadata
+from heldout.urls import CANONICALISATION
+
+MANIFEST: Final = "manifest.json"
+PROOF: Final = "manifest.tlog-proof"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ListFolder:
+    """Paths of a pulled list."""
+
+    path: Path
+
+    @property
+    def root(self) -> Path:
+        """The trusted root."""
+        return self.path / "root.json"
+
+    @property
+    def unverified(self) -> Path:
+        """Marker: nobody vouched for the root but the server."""
+        return self.path / "UNVERIFIED"
+
+    @property
+    def current(self) -> Path:
+        """File that names the version in force."""
+        return self.path / "CURRENT"
+
+    @property
+    def versions(self) -> Path:
+        """Folder of versions."""
+        return self.path / "versions"
+
+    @property
+    def files(self) -> Path:
+        """Folder of data files."""
+        return self.path / "files"
+
+    def data_file(self, file: ListFile) -> Path:
+        """Where a data file is kept."""
+        return self.files / f"{file.sha256.hex()}.parquet"
+
+    def current_name(self) -> str:
+        """Name of the version in force.
+
+        Raises:
+            NotFoundError: nothing was pulled here.
+        """
+        try:
+            name = self.current.read_text(encoding="utf-8").strip()
+        except FileNotFoundError as error:
+            raise NotFoundError(f"{self.path} holds no exclusion list: run heldout pull URL -o {self.path}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.current} cannot be read ({error})") from error
+        if not name or name.startswith(".") or not name.replace("-", "").isalnum():
+            raise VerificationError(f"{self.current} does not name a version: pull the list again")
+        return name
+
+
+@dataclass(frozen=True)
+class LoggedManifest:
+    """A manifest, and the log entry that commits to it."""
+
+    manifest: Manifest
+    sha256: bytes
+    leaf: ListLeaf
+    index: int
+    """Of the entry in the log."""
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True)
+class ProvedVersion:
+    """What a version that proves itself says."""
+
+    name: str
+    trusted: TrustedSet
+    logged: LoggedManifest
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """One version on disk, fit to be read."""
+
+    folder: ListFolder
+    name: str
+    manifest: Manifest
+    manifest_sha256: bytes
+    proved: ProvedVersion | None
+    """None only if there are doubts."""
+    doubts: tuple[str, ...]
+    """Why it should not be trusted; empty unless that was allowed."""
+
+
+def verify_logged(manifest: bytes, proof: bytes) -> LoggedManifest:
+    """Check that a manifest's digest is a `list` entry of the log that the manifest names.
+
+    The log's key is taken from the manifest, which is to be a verified TUF target.
+
+    Raises:
+        VerificationError: malformed, not in the log, or an entry about another manifest.
+    """
+    parsed = parse_manifest(manifest)
+    tlog_proof = parse_tlog_proof(proof)
+    leaf, leaf_data = _list_leaf(tlog_proof)
+    digest = manifest_sha256(manifest)
+    if leaf.manifest_sha256 != digest or leaf.version != parsed.version:
+        raise VerificationError(
+            f"the log entry is about version {leaf.version} with digest {leaf.manifest_sha256.hex()}, the manifest is "
+            f"version {parsed.version} with {digest.hex()}: the proof belongs to another list"
+        )
+    try:
+        verifier = Verifier.parse(parsed.log.vkey)
+    except InputError as error:
+        raise VerificationError(f"the list's manifest names an unusable log key: {error}") from error
+    if parsed.log.origin != verifier.name:
+        raise VerificationError(f"the list was made from {parsed.log.origin!r}, its log key is of {verifier.name!r}")
+    checkpoint = verify_tlog_proof(tlog_proof, leaf_data, verifier)
+    if parsed.log.size > tlog_proof.index:
+        raise VerificationError(
+            f"the list claims {parsed.log.size} log entries, but was itself logged as entry {tlog_proof.index}"
+        )
+    if parsed.log.size == checkpoint.size and parsed.log.root != checkpoint.root:
+        raise VerificationError("the list was made from another log than the one it is logged in")
+    return LoggedManifest(parsed, digest, leaf, tlog_proof.index, checkpoint)
+
+
+def check_canonicalisation(manifest: Manifest) -> None:
+    """Refuse a list whose URL rules this program does not know: it would silently miss entries.
+
+    Raises:
+        InputError: it is of another version.
+    """
+    if manifest.canonicalisation != CANONICALISATION:
+        raise InputError(
+            f"the list uses {manifest.canonicalisation}, this program knows {CANONICALISATION}: update heldout"
+        )
+
+
+def check_digest(stream: BufferedReader | BufferedRandom, file: ListFile, name: str) -> None:
+    """Check the size and digest of all of a data file, and leave it at its start.
+
+    Raises:
+        VerificationError: they differ.
+    """
+    stream.seek(0)
+    digest = hashlib.file_digest(stream, hashlib.sha256).digest()
+    size = stream.tell()
+    stream.seek(0)
+    if size != file.size:
+        raise VerificationError(f"{name} has {size} bytes instead of {file.size}: pull the list again")
+    if digest != file.sha256:
+        raise VerificationError(f"{name} was changed (SHA-256 {digest.hex()}): pull the list again")
+
+
+def verify_version(folder: ListFolder, name: str, *, trusted_root: bytes, now: datetime | None) -> ProvedVersion:
+    """Verify all of a version but its data files.
+
+    Args:
+        folder: the list's folder.
+        name: of the version.
+        trusted_root: root metadata.
+        now: time at which it is to be fresh; None leaves freshness out.
+
+    Raises:
+        VerificationError: something is missing, damaged, forged or stale.
+    """
+    version = folder.versions / name
+    manifest, proof = _read(version / MANIFEST), _read(version / PROOF)
+    trusted = verify_metadata(trusted_root, version / "metadata", now=now)
+    trusted.check_target(MANIFEST, manifest)
+    trusted.check_target(PROOF, proof)
+    return ProvedVersion(name, trusted, verify_logged(manifest, proof))
+
+
+def verify_current(
+    path: Path, *, now: datetime | None, allow_unverified: bool = False, name: str | None = None
+) -> StoredVersion:
+    """Verify the version in force, or the one named, of a pulled list; its data files are left to their reader.
+
+    Raises:
+        NotFoundError: nothing was pulled here.
+        VerificationError: something is missing, damaged, forged or stale, or nobody vouched for the root; with
+            `allow_unverified` these become the result's `doubts`, as far as there is a manifest to read at all.
+    """
+    folder = ListFolder(path)
+    name = name or folder.current_name()
+    doubts = Doubts(allowed=allow_unverified)
+    doubts.check(lambda: _check_vouched(folder))
+    proved = doubts.check(lambda: verify_version(folder, name, trusted_root=_read(folder.root), now=now))
+    data = _read(folder.versions / name / MANIFEST)
+    manifest = parse_manifest(data)
+    check_canonicalisation(manifest)
+    return StoredVersion(folder, name, manifest, manifest_sha256(data), proved, tuple(doubts.reasons))
+
+
+class Doubts:
+    """Failures of verification: raised, unless they are allowed, then kept."""
+
+    def __init__(self, *, allowed: bool = False) -> None:
+        self._allowed = allowed
+        self.reasons: list[str] = []
+
+    def check(self, step: Callable[[], _T]) -> _T | None:
+        """What the step returns, or None if it failed and that is allowed.
+
+        Raises:
+            VerificationError: as the step does, if that is not allowed.
+        """
+        try:
+            return step()
+        except VerificationError as error:
+            if not self._allowed:
+                raise
+            self.reasons.append(str(error))
+            return None
+
+
+def _check_vouched(folder: ListFolder) -> None:
+    if folder.unverified.exists():
+        raise VerificationError(
+            f"{folder.path} was pulled without a trusted root: pull it again with --root FILE, a root.json you have "
+            "from elsewhere than the server, or accept it with --allow-unverified"
+        )
+
+
+def _list_leaf(proof: TlogProof) -> tuple[ListLeaf, bytes]:
+    if proof.extra is None:
+        raise VerificationError("the tlog-proof does not carry its log entry: pull the list again")
+    leaf = parse_leaf(proof.extra)
+    if not isinstance(leaf, ListLeaf):
+        raise VerificationError("the tlog-proof is of a log entry that is not about a list: pull the list again")
+    return leaf, proof.extra
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VerificationError(f"{path} cannot be read ({error.strerror}): pull the list again") from error
