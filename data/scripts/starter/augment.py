@@ -1,10 +1,9 @@
-"""What happens to clip art on the web, applied to a whole batch at once: crops, borders, other backgrounds, colours, overlays."""
+"""What happens to clip art on the web, done to a batch at once: crops, borders, backgrounds, colours, overlays."""
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from recipe import IMAGE_SIZE, MEAN, STD
+from torch import Tensor
+from torch.nn import functional
 
 
 class Augmenter:
@@ -36,7 +35,9 @@ class Augmenter:
         """(n, 3, IMAGE_SIZE, IMAGE_SIZE): the pictures on white, unchanged, as a model takes them."""
         picture = self._pictures[index].permute(0, 3, 1, 2).float() / 255
         white = picture[:, :3] + 1 - picture[:, 3:]
-        return self._normalised(F.interpolate(white, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bicubic", antialias=True))
+        return self._normalised(
+            functional.interpolate(white, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bicubic", antialias=True)
+        )
 
     def views(self, index: Tensor) -> Tensor:
         """(n, 3, IMAGE_SIZE, IMAGE_SIZE): one random view of each picture."""
@@ -62,8 +63,8 @@ class Augmenter:
         cos, sin, wide, high = angle.cos(), angle.sin(), scale * stretch, scale / stretch
         rows = ((cos * wide * mirror, -sin * high, right), (sin * wide * mirror, cos * high, down))
         theta = torch.stack([torch.stack(row, 1) for row in rows], 1)
-        grid = F.affine_grid(theta, [n, 4, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
-        return F.grid_sample(picture, grid, align_corners=False)
+        grid = functional.affine_grid(theta, [n, 4, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
+        return functional.grid_sample(picture, grid, align_corners=False)
 
     def _grounds(self, n: int) -> Tensor:
         """White 62 %, black 7 %, one colour 17 %, a soft pattern 14 %."""
@@ -75,7 +76,7 @@ class Augmenter:
         if len(soft):
             cells = int(torch.randint(2, 7, (1,), generator=self._random))
             coarse = torch.rand(len(soft), 3, cells, cells, generator=self._random)
-            ground[soft] = F.interpolate(coarse, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear")
+            ground[soft] = functional.interpolate(coarse, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear")
         return ground
 
     def _inks(self, n: int, ground: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ class Augmenter:
         picture = picture + some * (torch.rand(n, 3, 1, 1, generator=self._random) - 0.5) * 0.16
         blurred = self._chance(n, 0.12).flatten().nonzero().flatten()
         if len(blurred):
-            picture[blurred] = F.avg_pool2d(picture[blurred], 3, 1, 1, count_include_pad=False)
+            picture[blurred] = functional.avg_pool2d(picture[blurred], 3, 1, 1, count_include_pad=False)
         return picture + torch.randn(picture.shape, generator=self._random) * self._chance(n, 0.15) * 0.05
 
     def _overlay(self, picture: Tensor) -> Tensor:

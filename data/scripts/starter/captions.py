@@ -1,4 +1,4 @@
-"""Give every picture its texts: titles, keywords, the kind of thing it is (WordNet), its colour, and English for Italian or French.
+"""Give every picture its texts: titles, keywords, the kind of thing it is (WordNet), its colour, English for Italian.
 
     python data/scripts/starter/captions.py WORK
 
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from sources import ICON_SOURCES
 from translations import ENGLISH
 from wordnet import WordNet
@@ -27,8 +26,8 @@ Row = dict[str, Any]
 LONGEST = 150  # characters of a text that are kept
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray")
 TEMPLATES = (
-    "a picture of a {}", "clip art of {}", "an illustration of a {}", "drawing of a {}", "{} icon", "a {}", "{} clipart",
-    "cartoon {}", "photo of a {}", "the {}", "{} drawing", "a {} on white background",
+    "a picture of a {}", "clip art of {}", "an illustration of a {}", "drawing of a {}", "{} icon", "a {}",
+    "{} clipart", "cartoon {}", "photo of a {}", "the {}", "{} drawing", "a {} on white background",
 )  # fmt: skip
 
 
@@ -53,10 +52,13 @@ def colour_name(picture: NDArray[np.uint8]) -> str | None:
     saturation = (high - low) / np.maximum(high, 1e-3)
     r, g, b = rgb.T
     spread = np.maximum(high - low, 1e-6)
-    hue = np.where(high == r, (g - b) / spread % 6, np.where(high == g, (b - r) / spread + 2, (r - g) / spread + 4)) * 60
+    hue = (
+        np.where(high == r, (g - b) / spread % 6, np.where(high == g, (b - r) / spread + 2, (r - g) / spread + 4)) * 60
+    )
     dark_warm = (high < 0.65) & (hue > 10) & (hue < 50)
     names = np.select(
-        [high < 0.2, (saturation < 0.12) & (high > 0.9), saturation < 0.18, dark_warm, (hue < 14) & (high > 0.85) & (saturation < 0.5),
+        [high < 0.2, (saturation < 0.12) & (high > 0.9), saturation < 0.18, dark_warm,
+         (hue < 14) & (high > 0.85) & (saturation < 0.5),
          (hue < 14) | (hue >= 345), hue < 42, hue < 68, hue < 170, hue < 262, hue < 300],
         [8, 9, 10, 7, 6, 0, 1, 2, 3, 4, 5], 6,
     )  # fmt: skip
@@ -109,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     work = parser.parse_args().work
-    chance = random.Random(3)
+    chance = random.Random(3)  # noqa: S311 - the same texts every time
     rows = [json.loads(line) for line in (work / "rows.jsonl").open(encoding="utf-8")]
     pictures = np.load(work / "pictures.npy", mmap_mode="r")
     wordnet = WordNet(work / "debian/usr/share/wordnet")
@@ -126,7 +128,7 @@ def main() -> None:
     of_pictures = len(strings.number)
     for word in wordnet.common_words():
         strings.add(word)
-    # Phrases round words that are not an openclipart picture's own: that set's titles must not leak from a held-out part.
+    # Not round an openclipart picture's own names: those of the held-out pictures must not leak.
     own = {n for row, some in zip(rows, names, strict=True) if row["source"] == "openclipart" for n in some}
     plain = [t for t, n in strings.number.items() if len(t.split()) <= 3 and n not in own]
     for text in chance.sample(plain, 14_000):
@@ -136,9 +138,19 @@ def main() -> None:
     vocabulary = list(range(of_pictures, len(strings.number)))
     captions = {"strings": list(strings.number), "names": names, "tags": tags, "vocabulary": vocabulary}
     (work / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
-    print(f"{len(rows):,} pictures, {of_pictures:,} texts of pictures, {len(vocabulary):,} others; colours {seen.most_common()}")
+    print(
+        f"{len(rows):,} pictures, {of_pictures:,} texts of pictures, {len(vocabulary):,} others;"
+        f" colours {seen.most_common()}"
+    )
     for i in chance.sample(range(len(rows)), 12):
-        print("  ", rows[i]["id"], "|", [captions["strings"][n] for n in names[i]], "|", [captions["strings"][n] for n in tags[i]])
+        print(
+            "  ",
+            rows[i]["id"],
+            "|",
+            [captions["strings"][n] for n in names[i]],
+            "|",
+            [captions["strings"][n] for n in tags[i]],
+        )
     assert all(re.search(r"\S", t) for t in captions["strings"])
 
 

@@ -1,4 +1,4 @@
-"""Concept queries: single words, and which pictures of a set each is true of by the pictures' own titles and keywords."""
+"""Concept queries: single words, and the pictures each is true of by their own titles and keywords."""
 
 import re
 from collections.abc import Sequence
@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-WORDS = tuple(
-    "cat dog bird fish horse animal insect butterfly spider snake flower tree leaf plant fruit apple food drink bottle cup cake bread"
-    " vegetable car truck bus train plane boat ship bicycle house building castle church flag map star heart arrow sun moon cloud snow"
-    " computer monitor keyboard mouse printer phone camera book pencil music guitar ball game man woman child face hand eye person"
-    " clothes hat shoe knife gun tool key clock lamp chair table box money sign christmas halloween fire water mountain globe ribbon"
-    " crown skull robot frame button instrument lock letter mail sword ring dragon dinosaur king religion cross".split()
-)
+_WORDS = """
+cat dog bird fish horse animal insect butterfly spider snake flower tree leaf plant fruit apple food drink
+bottle cup cake bread vegetable car truck bus train plane boat ship bicycle house building castle church flag
+map star heart arrow sun moon cloud snow computer monitor keyboard mouse printer phone camera book pencil music
+guitar ball game man woman child face hand eye person clothes hat shoe knife gun tool key clock lamp chair table
+box money sign christmas halloween fire water mountain globe ribbon crown skull robot frame button instrument
+lock letter mail sword ring dragon dinosaur king religion cross
+"""
+WORDS = tuple(_WORDS.split())
 LEAST = 5  # pictures that a word must be true of
 
 

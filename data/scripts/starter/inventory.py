@@ -2,8 +2,7 @@
 
     python data/scripts/starter/inventory.py WORK
 
-WORK holds the unpacked packages: `debian/` (Debian's packages named in `sources.py`, unpacked with `dpkg-deb -x`) and
-`npm/` (the npm packages, installed with `npm install --ignore-scripts`).  Writes WORK/inventory.jsonl, one row a picture.
+WORK holds the packages that `fetch.py` unpacked.  Writes WORK/inventory.jsonl, one row a picture.
 """
 
 import argparse
@@ -22,10 +21,11 @@ from sources import FLUENT_3D, ICON_SOURCES, OPENCLIPART_WEIGHT, wanted
 Row = dict[str, Any]
 
 _PUBLIC_DOMAIN = re.compile(r"/publicdomain/?$", re.IGNORECASE)
-_NOT_A_KEYWORD = frozenset(
-    "hash icons icon theme lemon_theme_icon clip_art clipart svg unchecked special computer_icons externalsource action mimetype"
-    " misc unsorted contour outlined object color coloured colour media public_domain image".split()
-)
+_NOT_A_KEYWORD = frozenset({
+    "hash", "icons", "icon", "theme", "lemon_theme_icon", "clip_art", "clipart", "svg", "unchecked",
+    "special", "computer_icons", "externalsource", "action", "mimetype", "misc", "unsorted", "contour",
+    "outlined", "object", "color", "coloured", "colour", "media", "public_domain", "image",
+})  # fmt: skip
 _NOT_A_TITLE = re.compile(r"collection|svg theme|untitled|unnamed|^unknown$|hash\(|aigasymbol", re.IGNORECASE)
 _NOT_A_DESCRIPTION = re.compile(r"hash\(|http|eps conv|collection|@", re.IGNORECASE)
 _NOT_A_FOLDER = frozenset({"unsorted", "special", "icons"})
@@ -61,7 +61,9 @@ def _field(metadata: str, pattern: str) -> str:
 def _without_artist(stem_words: str, artist: str) -> str:
     """File names end in (pieces of) the artist's name: `gatto_archi_fran`."""
     parts = [part for part in re.split(r"[ .]+", artist) if len(part) > 2]
-    kept = [w for w in stem_words.split() if not any(w == part or (len(w) > 2 and part.startswith(w)) for part in parts)]
+    kept = [
+        w for w in stem_words.split() if not any(w == part or (len(w) > 2 and part.startswith(w)) for part in parts)
+    ]
     return " ".join(kept)
 
 
@@ -195,7 +197,8 @@ def main() -> None:
     nouns = (work / "debian/usr/share/wordnet/index.noun").read_text(encoding="latin-1").splitlines()
     vocabulary = {n.split()[0] for n in nouns if n[0] != " "} | {"with", "of", "and", "in", "on", "up", "down"}
     vocabulary = {w for w in vocabulary if len(w) > 2 or w in {"of", "in", "on", "up"}}
-    rows = [*openclipart(work / "debian", random.Random(7)), *icons(work / "npm/node_modules", vocabulary)]
+    chance = random.Random(7)  # noqa: S311 - the same pictures every time
+    rows = [*openclipart(work / "debian", chance), *icons(work / "npm/node_modules", vocabulary)]
     with (work / "inventory.jsonl").open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(row) + "\n" for row in rows)
     for source, n in collections.Counter(row["source"] for row in rows).most_common():

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from augment import Augmenter
 from concepts import precision_at_10, relevance
+from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Monitor:
@@ -40,12 +39,15 @@ class Monitor:
     def measure(self, tower: nn.Module, project: nn.Linear) -> str:
         """A line of figures."""
         with torch.autocast("cpu", torch.bfloat16):
-            plain = F.normalize(tower(self._augmenter.plain(self._index)).float(), dim=-1)
-            views = F.normalize(tower(self._augmenter.views(self._index)).float(), dim=-1)
-        scores = F.normalize(project(self._titles), dim=-1) @ plain.T
+            plain = functional.normalize(tower(self._augmenter.plain(self._index)).float(), dim=-1)
+            views = functional.normalize(tower(self._augmenter.views(self._index)).float(), dim=-1)
+        scores = functional.normalize(project(self._titles), dim=-1) @ plain.T
         best = scores.masked_fill(~self._same, -9).amax(1, keepdim=True)
         rank = (scores > best).sum(1)
         recall = [(rank < k).float().mean().item() for k in (1, 10)]
-        concept = precision_at_10((F.normalize(project(self._words), dim=-1) @ plain.T).numpy(), self._relevant)
+        concept = precision_at_10(
+            (functional.normalize(project(self._words), dim=-1) @ plain.T).numpy(), self._relevant
+        )
         copy = ((views @ plain.T).argmax(1) == torch.arange(len(plain))).float().mean().item()
-        return f"title R@1 {recall[0]:.3f} R@10 {recall[1]:.3f} concept P@10 {concept.mean():.3f} ({len(concept)}) copy R@1 {copy:.3f}"
+        titles = f"title R@1 {recall[0]:.3f} R@10 {recall[1]:.3f}"
+        return f"{titles} concept P@10 {concept.mean():.3f} ({len(concept)}) copy R@1 {copy:.3f}"

@@ -63,4 +63,6 @@ def write_merges(folder: Path) -> Path:
 
 def tokenizer(folder: Path) -> open_clip.SimpleTokenizer:
     """The tokenizer over `write_merges`' file."""
-    return open_clip.SimpleTokenizer(bpe_path=str(folder / BPE_NAME), context_length=MODEL["text_cfg"]["context_length"])
+    return open_clip.SimpleTokenizer(
+        bpe_path=str(folder / BPE_NAME), context_length=MODEL["text_cfg"]["context_length"]
+    )

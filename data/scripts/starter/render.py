@@ -1,9 +1,9 @@
-"""Draw every picture of the inventory once: 96-px premultiplied RGBA for training, and the PDQ hash of the picture on white.
+"""Draw every picture of the inventory once: 96-px premultiplied RGBA for training, and its PDQ hash on white.
 
     python data/scripts/starter/render.py WORK [--processes 2]
 
-Reads WORK/inventory.jsonl; writes WORK/rows.jsonl (the rows that could be drawn), WORK/pictures.npy (n, 96, 96, 4) uint8 and
-WORK/pdq.npy (n, 8, 32) uint8, the hash in its eight orientations.
+Reads WORK/inventory.jsonl; writes WORK/rows.jsonl (the rows that could be drawn), WORK/pictures.npy (n, 96, 96, 4)
+uint8 and WORK/pdq.npy (n, 8, 32) uint8, the hash in its eight orientations.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def load(row: dict[str, Any], max_aspect: float = MAX_ASPECT) -> Image.Image:
 
 
 def premultiplied(picture: Image.Image, side: int = SIDE) -> NDArray[np.uint8]:
-    """(side, side, 4) uint8: the picture scaled to fit and centred, colours multiplied by alpha before the resampling."""
+    """(side, side, 4) uint8: the picture scaled to fit and centred, colours multiplied by alpha before resampling."""
     rgba = np.asarray(picture).astype(np.float32)
     rgba[..., :3] *= rgba[..., 3:] / 255
     scale = (side - 2 * MARGIN) / max(picture.size)

@@ -45,7 +45,9 @@ ICON_SOURCES = (
     IconSource("twemoji", "CC-BY-4.0", "Twitter, Inc and other contributors"),
 )
 OPENCLIPART_WEIGHT = 2.0
-FLUENT_3D = IconSource("fluent-emoji-3d", "MIT", "Microsoft Corporation, packaged by LobeHub")  # npm @lobehub/fluent-emoji-3d
+FLUENT_3D = IconSource(
+    "fluent-emoji-3d", "MIT", "Microsoft Corporation, packaged by LobeHub"
+)  # npm @lobehub/fluent-emoji-3d
 NPM_PACKAGES = (*(f"@iconify-json/{s.name}" for s in ICON_SOURCES), "@lobehub/fluent-emoji-3d", "emojibase-data")
 DEBIAN_PACKAGES = ("openclipart-svg", "openclipart-png", "wordnet-base")
 
@@ -66,7 +68,9 @@ _INTERFACE_NAME = re.compile(
     r"view|visible|voice|volume|warning|web|website|wifi|window|wireless|workflow|world|write|zoom)(?:-|$)"
 )
 # Variants of one drawing that differ by skin colour or by who stands beside whom: one of each is enough.
-_VARIANT_NAME = re.compile(r"skin-tone|(?:^|-)(?:medium-light|medium-dark|light|medium|dark)(?:-|$)|^(?:kiss|couple-with|family|people-holding)-")
+_VARIANT_NAME = re.compile(
+    r"skin-tone|(?:^|-)(?:medium-light|medium-dark|light|medium|dark)(?:-|$)|^(?:kiss|couple-with|family|people-holding)-"
+)
 
 
 def wanted(source: IconSource, name: str) -> bool:

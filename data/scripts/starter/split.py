@@ -2,9 +2,9 @@
 
     python data/scripts/starter/split.py WORK SELECTION
 
-SELECTION is a JSON list of objects whose `path` is a picture of the bundled collection, below openclipart's root and without
-extension.  Test and validation consist of whole artists.  Training loses every picture that has the same folder and stem as
-one that is held out, or lies within PDQ distance 31 of one in any orientation.
+SELECTION is a JSON list of objects whose `path` is a picture of the bundled collection, below openclipart's root and
+without extension.  Test and validation consist of whole artists.  Training loses every picture that has the same folder
+and stem as one that is held out, or lies within PDQ distance 31 of one in any orientation.
 Reads WORK/rows.jsonl, WORK/pdq.npy; writes WORK/splits.json, the ids of each part.
 """
 
@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
 from render import hashes, load
 
 NEAR = 31  # PDQ bits of 256
 TEST_SIZE, VALIDATION_SIZE = 1_500, 400
 LARGEST_ARTIST = 460  # of 1,375 star polygons or 886 desktop icons no test can be made
-# Three artists drew half of the collection.  Their other pictures stay in training, which has few illustrations without them.
+# Three artists drew half of the collection.  Their other pictures stay in training, poor in illustrations without them.
 MOST_IN_COLLECTION = 100
 LARGEST_IN_VALIDATION = 60  # so that the small validation slice is of many hands
 # Gradients and patterns, star polygons, and pictures nobody signed: names say little about them.
@@ -80,7 +79,7 @@ def main() -> None:
         for artist, some in artists.items()
         if artist not in NEVER_HELD_OUT and len(some) <= LARGEST_ARTIST and taken[artist] < MOST_IN_COLLECTION
     )
-    random.Random(20).shuffle(order)
+    random.Random(20).shuffle(order)  # noqa: S311 - the same split every time
     part: dict[int, str] = {}
     size = {"test": 0, "validation": 0}
     for artist in order:
@@ -99,7 +98,9 @@ def main() -> None:
         part[i] = "collection" if row["id"] in collection else part.get(i, "training")
     held = np.array([i for i in part if part[i] in {"test", "validation"}])
     stems = {rows[i]["stem"] for i in part if part[i] != "training"}
-    banned = near(np.concatenate([pdq[held], collection_hashes(paths, work / "debian/usr/share/openclipart")]), pdq[:, 0].copy())
+    banned = near(
+        np.concatenate([pdq[held], collection_hashes(paths, work / "debian/usr/share/openclipart")]), pdq[:, 0].copy()
+    )
     dropped: collections.Counter[str] = collections.Counter()
     splits: dict[str, list[str]] = {"training": [], "validation": [], "test": [], "collection": [], "dropped": []}
     for i, row in enumerate(rows):

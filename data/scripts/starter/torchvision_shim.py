@@ -1,9 +1,9 @@
 """Let `import torchvision` work where its compiled operators cannot be loaded.
 
-PyPI's torchvision for x86_64 is a CUDA build.  Beside a CPU-only torch its operator library does not load, and importing
-the package fails because `torchvision/_meta_registrations.py` refers to operators that nobody declared.  open_clip uses
-only the Python parts (transforms), so declaring the missing operators' schemas is enough.  Where torchvision imports by
-itself nothing is changed.
+PyPI's torchvision for x86_64 is a CUDA build.  Beside a CPU-only torch its operator library does not load, and
+importing the package fails because `torchvision/_meta_registrations.py` refers to operators that nobody declared.
+open_clip uses only the Python parts (transforms), so declaring the missing operators' schemas is enough.  Where
+torchvision imports by itself nothing is changed.
 
 Call `ensure_torchvision()` before `import open_clip`.  The declared operators have no kernels: do not call `nms` & co.
 """

@@ -2,9 +2,9 @@
 
     python data/scripts/starter/train_image.py WORK --until 02:25 [--run image]
 
-The text side costs nothing: the teacher's embeddings of all captions are computed before, and one trained linear map P brings
-them from 384 to 256 numbers.  The loss is CLIP's, in which every caption of a picture counts as right for it, with thousands
-of further captions as negatives, and a second view of a part of the batch that must find its first.
+The text side costs nothing: the teacher's embeddings of all captions are computed before, and one trained linear map P
+brings them from 384 to 256 numbers.  The loss is CLIP's, in which every caption of a picture counts as right for it,
+with thousands of further captions as negatives, and a second view of a part of the batch that must find its first.
 The learning rate follows the clock, so that it is down to nothing at `--until` (UTC) however fast the machine is.
 A checkpoint is written every ten minutes and taken up again by the same command.
 """
@@ -26,13 +26,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a waiting thread must not
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
-
 from augment import Augmenter
 from monitor import Monitor
+from numpy.typing import NDArray
 from recipe import EMBED_DIM, TEACHER_DIM, build
+from torch import Tensor, nn
+from torch.nn import functional
 
 BATCH = 128
 SECOND_VIEWS = 48
@@ -74,7 +73,8 @@ def load_set(work: Path) -> TrainingSet:
     for i in index:
         by_artist[rows[i]["artist"]] = by_artist.get(rows[i]["artist"], 0) + 1
     weight = [
-        rows[i]["weight"] * (min(1, ARTIST_CAP / by_artist[rows[i]["artist"]]) if rows[i]["source"] == "openclipart" else 1)
+        rows[i]["weight"]
+        * (min(1, ARTIST_CAP / by_artist[rows[i]["artist"]]) if rows[i]["source"] == "openclipart" else 1)
         for i in index
     ]
     chance = np.array(weight) / sum(weight)
@@ -127,20 +127,20 @@ def loss_of(features: Tensor, batch: Batch, project: nn.Linear, log_scale: Tenso
         project: the map P from the teacher's space.
         log_scale: logarithm of the inverse temperature.
     """
-    features = F.normalize(features.float(), dim=-1)
+    features = functional.normalize(features.float(), dim=-1)
     first, second = features[:BATCH], features[BATCH:]
-    text = F.normalize(project(batch.embedded), dim=-1)
-    bank = F.normalize(project(batch.bank), dim=-1)
+    text = functional.normalize(project(batch.embedded), dim=-1)
+    bank = functional.normalize(project(batch.bank), dim=-1)
     scale = log_scale.exp().clamp(max=LARGEST_SCALE)
     own = scale * first @ text.T
     others = (scale * first @ bank.T).masked_fill(batch.neutral, -1e4)
-    soft = F.softmax(batch.embedded @ batch.embedded.T / SOFT_TEMPERATURE, 1)
+    soft = functional.softmax(batch.embedded @ batch.embedded.T / SOFT_TEMPERATURE, 1)
     positive = batch.positive.float()
     to_text = (1 - SOFT_SHARE) * positive / positive.sum(1, keepdim=True) + SOFT_SHARE * soft
     to_image = (1 - SOFT_SHARE) * positive.T / positive.T.sum(1, keepdim=True) + SOFT_SHARE * soft
-    image_loss = -(to_text * F.log_softmax(torch.cat([own, others], 1), 1)[:, :BATCH]).sum(1).mean()
-    text_loss = -(to_image * F.log_softmax(own.T, 1)).sum(1).mean()
-    view_loss = F.cross_entropy(second @ first.T / SECOND_VIEW_TEMPERATURE, torch.arange(len(second)))
+    image_loss = -(to_text * functional.log_softmax(torch.cat([own, others], 1), 1)[:, :BATCH]).sum(1).mean()
+    text_loss = -(to_image * functional.log_softmax(own.T, 1)).sum(1).mean()
+    view_loss = functional.cross_entropy(second @ first.T / SECOND_VIEW_TEMPERATURE, torch.arange(len(second)))
     return (image_loss + text_loss) / 2, view_loss
 
 
@@ -296,9 +296,11 @@ def main() -> None:
             clip_loss, view_loss = np.mean(losses[-300:], 0)
             seen = monitor.measure(trainer.average, trainer.project)
             per_second = len(losses) / (time.time() - reported)
+            epoch = trainer.step * BATCH / len(data.index)
             print(
-                f"{dt.datetime.now(dt.UTC):%H:%M:%S} step {trainer.step} epoch {trainer.step * BATCH / len(data.index):.1f}"
-                f" clip {clip_loss:.3f} views {view_loss:.3f} scale {trainer.log_scale.exp().item():.1f} rate {trainer.rate():.2e}"
+                f"{dt.datetime.now(dt.UTC):%H:%M:%S} step {trainer.step} epoch {epoch:.1f}"
+                f" clip {clip_loss:.3f} views {view_loss:.3f}"
+                f" scale {trainer.log_scale.exp().item():.1f} rate {trainer.rate():.2e}"
                 f" steps/s {per_second:.2f} threads {threads.now} | {seen}",
                 flush=True,
             )

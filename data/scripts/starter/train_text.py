@@ -3,11 +3,11 @@
     python data/scripts/starter/train_text.py WORK trunk --until 01:50
     python data/scripts/starter/train_text.py WORK joint --until 02:30 [--image image.pt]
 
-`trunk` needs nothing but captions and teacher embeddings: the tower, through a linear head that is thrown away later, learns
-the teacher's 384 numbers.  `joint` starts from the trunk, sets the projection in closed form (ridge regression) to what the
-image run's map P makes of the teacher's embeddings, and fine-tunes everything towards that.  Held-out titles (validation, test,
-collection) are never among the texts; one text in a hundred is left out of training and watched.
-Writes WORK/text_trunk.pt or WORK/text_joint.pt; the first is a checkpoint that the same command takes up again.
+`trunk` needs nothing but captions and teacher embeddings: the tower, through a linear head that is thrown away later,
+learns the teacher's 384 numbers.  `joint` starts from the trunk, sets the projection in closed form (ridge regression)
+to what the image run's map P makes of the teacher's embeddings, and fine-tunes everything towards that.  Titles of
+held-out pictures are not among the texts; one text in a hundred is left out of training and watched. Writes
+WORK/text_trunk.pt or WORK/text_joint.pt; the first is a checkpoint that the same command takes up again.
 """
 
 import argparse
@@ -22,10 +22,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from recipe import BPE_NAME, EMBED_DIM, TEACHER_DIM, TEXT_WIDTH, build, tokenizer, write_merges
+from torch import Tensor, nn
+from torch.nn import functional
 from train_image import deadline
 
 BATCH = 256
@@ -46,7 +45,9 @@ class TextTower:
         torch.manual_seed(0)
         self.model = build()
         self.parameters = {
-            name: p for name, p in self.model.named_parameters() if not name.startswith("visual.") and name != "logit_scale"
+            name: p
+            for name, p in self.model.named_parameters()
+            if not name.startswith("visual.") and name != "logit_scale"
         }
 
     def trunk(self, tokens: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ class Texts:
         allowed = np.unique(np.concatenate([occurring, np.array(captions["vocabulary"])]))
         self.watched = allowed[::WATCHED]
         self._captions = np.setdiff1d(occurring, self.watched)
-        self._all = np.setdiff1d(allowed, self.watched)
+        self.learnt = np.setdiff1d(allowed, self.watched)
         write_merges(work)
         self.tokens = tokenizer(work)(captions["strings"])
         self.length = (self.tokens > 0).sum(1).numpy()
@@ -87,10 +88,12 @@ class Texts:
         if not self._queue:
             captions = int(BATCH * POOL * CAPTION_SHARE)
             some = np.concatenate([
-                self._chance.choice(self._captions, captions), self._chance.choice(self._all, BATCH * POOL - captions)
+                self._chance.choice(self._captions, captions), self._chance.choice(self.learnt, BATCH * POOL - captions)
             ])  # fmt: skip
             some = np.unique(some)
-            batches = np.array_split(some[np.argsort(self.length[some], kind="stable")], max(1, round(len(some) / BATCH)))
+            batches = np.array_split(
+                some[np.argsort(self.length[some], kind="stable")], max(1, round(len(some) / BATCH))
+            )
             self._queue = [batches[i] for i in self._chance.permutation(len(batches))]
         return self._queue.pop()
 
@@ -108,7 +111,7 @@ def ridge(tower: TextTower, texts: Texts, target: Tensor, numbers: np.ndarray) -
         x = torch.cat([tower.trunk(texts.tokens[some]) for some in np.array_split(numbers, 24)])
         solved = torch.linalg.solve(x.T @ x + RIDGE * torch.eye(TEXT_WIDTH), x.T @ target)
         tower.model.text_projection.copy_(solved)
-        return F.cosine_similarity(x @ solved, target, dim=-1).mean().item()
+        return functional.cosine_similarity(x @ solved, target, dim=-1).mean().item()
 
 
 def main() -> None:
@@ -129,8 +132,8 @@ def main() -> None:
     if phase == "joint":
         tower.model.load_state_dict(torch.load(work / "text_trunk.pt", weights_only=True)["text"], strict=False)
         project = torch.load(work / arguments.image, weights_only=True)["project"]["weight"]
-        goal = F.normalize(texts.teacher @ project.T, dim=-1)
-        numbers = np.sort(np.random.default_rng(1).choice(texts._all, 8_000, replace=False))
+        goal = functional.normalize(texts.teacher @ project.T, dim=-1)
+        numbers = np.sort(np.random.default_rng(1).choice(texts.learnt, 8_000, replace=False))
         numbers = numbers[np.argsort(texts.length[numbers])]
         print(f"ridge: cosine {ridge(tower, texts, goal[numbers], numbers):.3f}", flush=True)
     learnt = [*tower.parameters.values(), *(head.parameters() if phase == "trunk" else ())]
@@ -144,17 +147,23 @@ def main() -> None:
 
     def embedded(numbers: np.ndarray) -> Tensor:
         features = tower(texts.tokens[numbers]).float()
-        return F.normalize(head(features) if phase == "trunk" else features, dim=-1)
+        return functional.normalize(head(features) if phase == "trunk" else features, dim=-1)
 
     def save() -> None:
         text = {name: p.detach() for name, p in tower.parameters.items()}
-        state = {"text": text, "head": head.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "started": started}
+        state = {
+            "text": text,
+            "head": head.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "started": started,
+        }
         torch.save(state, result.with_suffix(".new"))
         result.with_suffix(".new").replace(result)
 
     losses: list[tuple[float, float]] = []
     saved = reported = time.time()
-    print(f"{len(texts._all):,} texts, {texts.tokens.shape[1]} positions, {BPE_NAME}, step {step}", flush=True)
+    print(f"{len(texts.learnt):,} texts, {texts.tokens.shape[1]} positions, {BPE_NAME}, step {step}", flush=True)
     while time.time() < until:
         gone = min(1.0, (time.time() - started) / (until - started))
         for group in optimizer.param_groups:
@@ -164,9 +173,11 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             features = tower(texts.tokens[numbers])
         features = features.float()
-        made = F.normalize(head(features) if phase == "trunk" else features, dim=-1)
+        made = functional.normalize(head(features) if phase == "trunk" else features, dim=-1)
         cosine_loss = (1 - (made * target).sum(1)).mean()
-        contrast = F.cross_entropy(CONTRAST_SCALE * made @ target.T, torch.arange(len(numbers)))  # keeps neighbours apart
+        contrast = functional.cross_entropy(
+            CONTRAST_SCALE * made @ target.T, torch.arange(len(numbers))
+        )  # keeps neighbours apart
         optimizer.zero_grad(set_to_none=True)
         (COSINE_WEIGHT * cosine_loss + CONTRAST_WEIGHT * contrast).backward()
         nn.utils.clip_grad_norm_(learnt, 1.0)

@@ -1,23 +1,27 @@
-"""What kind of thing a word names, and which words are common, read from WordNet's own database files (Debian's wordnet-base)."""
+"""What kind of thing a word names and which words are common, from WordNet's database files (Debian's wordnet-base)."""
 
 from pathlib import Path
 
 # Kinds that somebody looking for a picture would type, keyed by WordNet's lemma.
 KINDS = {
-    "animal": "animal", "bird": "bird", "fish": "fish", "insect": "insect", "arachnid": "spider", "reptile": "reptile",
-    "snake": "snake", "amphibian": "amphibian", "mammal": "mammal", "dog": "dog", "big_cat": "big cat", "domestic_cat": "cat", "horse": "horse",
-    "rodent": "rodent", "dinosaur": "dinosaur", "primate": "monkey", "bear": "bear", "plant": "plant", "tree": "tree",
-    "flower": "flower", "fruit": "fruit", "edible_fruit": "fruit", "vegetable": "vegetable", "food": "food", "beverage": "drink", "alcohol": "drink",
-    "cake": "cake", "bread": "bread", "sweet": "candy", "dish": "dish", "vehicle": "vehicle", "car": "car", "truck": "truck",
-    "bicycle": "bicycle", "boat": "boat", "ship": "ship", "aircraft": "aircraft", "airplane": "airplane", "train": "train",
-    "building": "building", "house": "house", "furniture": "furniture", "chair": "chair", "table": "table",
-    "musical_instrument": "musical instrument", "tool": "tool", "weapon": "weapon", "clothing": "clothes", "garment": "clothes", "headdress": "hat",
-    "footwear": "shoe", "woman": "woman", "man": "man", "child": "child", "person": "person", "body_part": "body",
-    "bottle": "bottle", "toy": "toy", "ball": "ball", "sport": "sport", "game": "game", "computer": "computer",
-    "lamp": "lamp", "jewelry": "jewelry", "money": "money", "book": "book", "celestial_body": "space", "star": "star", "weather": "weather",
-    "mountain": "mountain", "kitchen_utensil": "kitchen", "cutlery": "cutlery", "home_appliance": "appliance", "writing_implement": "pen",
-    "clock": "clock", "timepiece": "clock", "monster": "monster", "imaginary_being": "fantasy", "body_of_water": "water", "crown": "crown",
-    "drum": "drum", "stringed_instrument": "string instrument", "wind_instrument": "wind instrument", "medicine": "medicine", "military_vehicle": "tank",
+    "animal": "animal", "bird": "bird", "fish": "fish", "insect": "insect", "arachnid": "spider",
+    "reptile": "reptile", "snake": "snake", "amphibian": "amphibian", "mammal": "mammal", "dog": "dog",
+    "big_cat": "big cat", "domestic_cat": "cat", "horse": "horse", "rodent": "rodent", "dinosaur": "dinosaur",
+    "primate": "monkey", "bear": "bear", "plant": "plant", "tree": "tree", "flower": "flower", "fruit": "fruit",
+    "edible_fruit": "fruit", "vegetable": "vegetable", "food": "food", "beverage": "drink", "alcohol": "drink",
+    "cake": "cake", "bread": "bread", "sweet": "candy", "dish": "dish", "vehicle": "vehicle", "car": "car",
+    "truck": "truck", "bicycle": "bicycle", "boat": "boat", "ship": "ship", "aircraft": "aircraft",
+    "airplane": "airplane", "train": "train", "building": "building", "house": "house", "furniture": "furniture",
+    "chair": "chair", "table": "table", "musical_instrument": "musical instrument", "tool": "tool",
+    "weapon": "weapon", "clothing": "clothes", "garment": "clothes", "headdress": "hat", "footwear": "shoe",
+    "woman": "woman", "man": "man", "child": "child", "person": "person", "body_part": "body", "bottle": "bottle",
+    "toy": "toy", "ball": "ball", "sport": "sport", "game": "game", "computer": "computer", "lamp": "lamp",
+    "jewelry": "jewelry", "money": "money", "book": "book", "celestial_body": "space", "star": "star",
+    "weather": "weather", "mountain": "mountain", "kitchen_utensil": "kitchen", "cutlery": "cutlery",
+    "home_appliance": "appliance", "writing_implement": "pen", "clock": "clock", "timepiece": "clock",
+    "monster": "monster", "imaginary_being": "fantasy", "body_of_water": "water", "crown": "crown",
+    "drum": "drum", "stringed_instrument": "string instrument", "wind_instrument": "wind instrument",
+    "medicine": "medicine", "military_vehicle": "tank",
 }  # fmt: skip
 _SUFFIXES = (("s", ""), ("ies", "y"), ("es", ""), ("ves", "f"), ("men", "man"))
 
@@ -45,7 +49,9 @@ class WordNet:
                 self._lemmas[fields[0]] = [w.lower() for w in fields[4 : 4 + 2 * n : 2]]
                 pointers_at = 4 + 2 * n
                 triples = fields[pointers_at + 1 :]
-                self._above[fields[0]] = [triples[i + 1] for i in range(0, 4 * int(fields[pointers_at]), 4) if triples[i] == "@"]
+                self._above[fields[0]] = [
+                    triples[i + 1] for i in range(0, 4 * int(fields[pointers_at]), 4) if triples[i] == "@"
+                ]
         exceptions = (folder / "noun.exc").read_text(encoding="latin-1").splitlines()
         self._singular = {line.split()[0]: line.split()[1] for line in exceptions}
 
