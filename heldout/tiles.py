@@ -25,6 +25,11 @@ class TileReader:
         self._size = size
         self._tiles: dict[tuple[int, int], list[bytes]] = {}
 
+    @property
+    def size(self) -> int:
+        """Leaves in the tree."""
+        return self._size
+
     def root(self) -> bytes:
         """Root of the whole tree."""
         return self.subtree(0, self._size) if self._size else EMPTY_ROOT

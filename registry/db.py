@@ -5,13 +5,16 @@ before another wrote; a reading one (`make_sessions(engine, read_only=True)`) ta
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
-from heldout.errors import InputError
+from heldout.errors import InputError, UnavailableError
 
 BUSY_TIMEOUT_MS = 30_000
 """How long SQLite waits for another writer."""
@@ -43,8 +46,24 @@ def make_engine(url: str) -> Engine:
 
 
 def make_sessions(engine: Engine, *, read_only: bool = False) -> Sessions:
-    """Factory of sessions. A transaction is opened by the caller: `with sessions.begin() as session:`."""
+    """Factory of sessions. A transaction is opened by the caller, with `transaction`."""
     return sessionmaker(engine.execution_options(heldout_read_only=True) if read_only else engine)
+
+
+@contextmanager
+def transaction(sessions: Sessions) -> Iterator[Session]:
+    """A session in a transaction, committed at the end of the block, rolled back on any error.
+
+    Raises:
+        UnavailableError: the database cannot be reached, or lacks its tables.
+    """
+    try:
+        with sessions.begin() as session:
+            yield session
+    except (OperationalError, InterfaceError, ProgrammingError) as error:
+        raise UnavailableError(
+            f"the database failed ({error.orig}): see that it runs and that `python -m registry migrate` was run"
+        ) from error
 
 
 def _on_sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:

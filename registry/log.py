@@ -7,6 +7,7 @@ write the same files and one of them moves the checkpoint. Format: C2SP tlog-til
 """
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import select, update
@@ -17,7 +18,7 @@ from heldout.errors import ConflictError, NotFoundError, UnavailableError, Verif
 from heldout.layout import TILE_WIDTH, Tile, iter_new_bundles, iter_new_tiles
 from heldout.merkle import EMPTY_ROOT, leaf_hash, root_of
 from heldout.tiles import TileReader, format_bundle
-from registry.db import Sessions
+from registry.db import Sessions, transaction
 from registry.storage import CheckpointStore, ObjectStore
 from registry.tables import CheckpointRow, EventRow, SequencerRow
 
@@ -36,6 +37,7 @@ class Sequencer:
         self._store = store
         self._checkpoints = checkpoints
         self._signer = signer
+        self._lock = threading.Lock()  # threads of one process need not race for the checkpoint
 
     def sequence(self) -> Checkpoint:
         """Sequence everything that was pending on entry, and return the checkpoint that covers it.
@@ -47,24 +49,33 @@ class Sequencer:
                 them was restored from a backup or edited). Nothing is signed.
             UnavailableError: the disk failed; run it again.
         """
-        for _ in range(_ATTEMPTS):
-            try:
-                checkpoint = self._step()
-                while self._has_pending():
+        with self._lock:
+            for _ in range(_ATTEMPTS):
+                try:
                     checkpoint = self._step()
-            except ConflictError as error:  # another sequencer moved the checkpoint: continue from there
-                logger.info("sequencer_retries", extra={"reason": str(error)})
-            else:
-                return checkpoint
+                    while self._has_pending():
+                        checkpoint = self._step()
+                except ConflictError as error:  # another sequencer moved the checkpoint: continue from there
+                    logger.info("sequencer_retries", extra={"reason": str(error)})
+                else:
+                    return checkpoint
         raise UnavailableError(f"other sequencers moved the checkpoint {_ATTEMPTS} times meanwhile: run it again")
 
-    def current(self) -> Checkpoint | None:
-        """The published checkpoint, or None before the first. Raises VerificationError if another key signed it."""
+    def reader(self) -> tuple[str, TileReader]:
+        """The published checkpoint's note, and the tree under it.
+
+        Raises:
+            NotFoundError: nothing was sequenced yet.
+            VerificationError: another key signed it.
+        """
         note = self._checkpoints.load()
-        return None if note is None else open_checkpoint(note, self._signer.verifier)
+        if note is None:
+            raise NotFoundError("the log has no checkpoint yet: run python -m registry sequence")
+        checkpoint = open_checkpoint(note, self._signer.verifier)
+        return note.decode(), TileReader(self._store.read, checkpoint.size)
 
     def _has_pending(self) -> bool:
-        with self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             return session.scalar(select(EventRow.id).where(EventRow.log_index.is_(None)).limit(1)) is not None
 
     def _step(self) -> Checkpoint:
@@ -72,7 +83,7 @@ class Sequencer:
         origin = self._signer.name
         old = open_checkpoint(note, self._signer.verifier) if note else Checkpoint(origin, 0, EMPTY_ROOT)
         first = old.size // TILE_WIDTH * TILE_WIDTH  # entries of the partial bundle are written again, wider
-        with self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             size = _assign_indices(session, old.size)
             if not note and session.scalar(select(CheckpointRow.size).limit(1)) is not None:
                 raise VerificationError(
@@ -87,7 +98,7 @@ class Sequencer:
         for path, data in tiles.items():
             self._store.write(path, data)
         new = Checkpoint(origin, size, _root(self._store, tiles, size))
-        with self._sessions.begin() as session:
+        with transaction(self._sessions) as session:
             _remember_root(session, new)
         self._checkpoints.compare_and_swap(note, sign_checkpoint(new, self._signer).encode())
         self._drop_partial_tiles(old.size, size)
@@ -107,7 +118,7 @@ class Sequencer:
             raise VerificationError(f"the log's tiles do not give the root signed for {old.size} entries: restore them")
         if hashes != [leaf_hash(entry) for entry in entries]:
             raise VerificationError(
-                f"the database's entries before {old.size} are not the log's: one was restored or edited; use the right one"
+                f"the database's entries before {old.size} are not the log's: one of them was restored or edited"
             )
 
     def _drop_partial_tiles(self, old_size: int, size: int) -> None:

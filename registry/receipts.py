@@ -3,17 +3,13 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from heldout.checkpoint import Verifier, open_checkpoint
 from heldout.errors import NotFoundError
 from heldout.receipts import Receipt, ReceiptEntry
-from heldout.tiles import TileReader
-from registry.storage import CheckpointStore, ObjectStore
+from registry.log import Sequencer
 from registry.tables import EventRow
 
 
-def make_receipt(
-    session: Session, store: ObjectStore, checkpoints: CheckpointStore, verifier: Verifier, claim_id: str
-) -> Receipt:
+def make_receipt(session: Session, sequencer: Sequencer, claim_id: str) -> Receipt:
     """Receipt of a claim.
 
     Raises:
@@ -24,12 +20,10 @@ def make_receipt(
     ).all()
     if not rows:
         raise NotFoundError(f"there is no claim {claim_id!r:.80}: check the id on your receipt")
-    note = checkpoints.load()
-    size = 0 if note is None else open_checkpoint(note, verifier).size
-    if note is None or any(row.log_index is None or row.log_index >= size for row in rows):
+    note, reader = sequencer.reader()
+    if any(row.log_index is None or row.log_index >= reader.size for row in rows):
         raise NotFoundError(f"claim {claim_id} is not in the published log yet: ask again in a moment")
-    reader = TileReader(store.read, size)
     entries = tuple(
         ReceiptEntry(row.log_index, row.payload, tuple(reader.inclusion_proof(row.log_index))) for row in rows
     )
-    return Receipt(claim_id, note.decode(), entries)
+    return Receipt(claim_id, note, entries)

@@ -1,0 +1,123 @@
+"""`python -m registry`: the registry's chores. Prints, sets exit codes, nothing else."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heldout.errors import HeldoutError
+from registry import keys
+from registry.claims import WITHDRAW_REASONS
+from registry.service import Registry, default_database_url, utc_now
+from registry.service import migrate as migrate_database
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+StateDir = Annotated[Path, typer.Option(envvar="HELDOUT_STATE_DIR", help="Folder of keys and public files.")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="HELDOUT_DATABASE_URL", help="sqlite:////path or postgresql+psycopg://...; else in the folder."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_STATE_DIR = Path("var/state")
+
+
+@app.command()
+def migrate(state_dir: StateDir = DEFAULT_STATE_DIR, database_url: DatabaseUrl = None) -> None:
+    """Bring the database to the newest schema."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    migrate_database(database_url or default_database_url(state_dir))
+    typer.echo("The database is at the newest schema.")
+
+
+@app.command()
+def keygen(
+    origin: Annotated[
+        str, typer.Option(envvar="HELDOUT_ORIGIN", help="Name of the log: its URL without scheme; it never changes.")
+    ],
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    *,
+    renew_root: Annotated[
+        bool, typer.Option("--renew-root", help="Keep the keys, sign the root anew for another year.")
+    ] = False,
+) -> None:
+    """Make the log's key and the list's keys; never overwrites."""
+    folder = state_dir / "keys"
+    if renew_root:
+        version = keys.renew_root(folder, now=utc_now())
+        typer.echo(f"Signed {folder}/{version}.root.json. The next publish hands it out.")
+        return
+    verifier = keys.keygen(folder, origin, now=utc_now())
+    typer.echo(f"Keys are in {folder}. Keep them secret, back them up, and move root.pem off this machine.")
+    typer.echo(f"Give labs {folder}/1.root.json, and everybody the log's public key:")
+    typer.echo(verifier.vkey)
+
+
+@app.command()
+def sequence(
+    state_dir: StateDir = DEFAULT_STATE_DIR, database_url: DatabaseUrl = None, *, as_json: AsJson = False
+) -> None:
+    """Put pending events into the log and move its checkpoint."""
+    with Registry(state_dir, database_url) as registry:
+        checkpoint = registry.sequence()
+    if as_json:
+        typer.echo(json.dumps({"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()}))
+    else:
+        typer.echo(f"The log {checkpoint.origin} has {checkpoint.size} entries.")
+
+
+@app.command()
+def publish(
+    state_dir: StateDir = DEFAULT_STATE_DIR, database_url: DatabaseUrl = None, *, as_json: AsJson = False
+) -> None:
+    """Publish the exclusion list, or sign it anew if nothing changed. Run it daily: it goes stale in a week."""
+    with Registry(state_dir, database_url) as registry:
+        published = registry.publish()
+    if as_json:
+        digest = published.manifest_sha256.hex()
+        typer.echo(json.dumps({"version": published.version, "manifest_sha256": digest, "is_new": published.is_new}))
+    else:
+        what = "Published" if published.is_new else "Nothing new; signed anew"
+        typer.echo(f"{what}: version {published.version}, manifest {published.manifest_sha256.hex()}.")
+
+
+@app.command()
+def withdraw(
+    claim_id: Annotated[str, typer.Argument(help="Id of the claim.")],
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    database_url: DatabaseUrl = None,
+    *,
+    reason: Annotated[str, typer.Option(help=f"One of {', '.join(WITHDRAW_REASONS)}.")] = WITHDRAW_REASONS[0],
+    erase: Annotated[bool, typer.Option("--erase", help="Also forget name, contact and URL texts.")] = False,
+) -> None:
+    """Take a claim out of force. The next list no longer has it; the log keeps both entries."""
+    with Registry(state_dir, database_url) as registry:
+        claim = registry.withdraw(claim_id, reason=reason)
+        if erase:
+            registry.erase_personal_data(claim_id)
+    typer.echo(f"Claim {claim.id} is {claim.state}.")
+
+
+def main() -> None:
+    """Run the command line; errors we know are one line on stderr and an exit code."""
+    with _reported():
+        app()
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except HeldoutError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(int(error.exit_code))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Which samples are opted out, by which claims: for showing beside search results. Reads the tables, so it is current.
+
+A picture is compared by its upright PDQ alone, all a sample has; `heldout filter`, which has the pixels, also finds
+rotated and mirrored copies.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from heldout.errors import InputError
+from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY, PDQ_BYTES, distances
+from heldout.records import Sample
+from heldout.urls import canonical_key, key_digest
+from registry.db import Sessions, transaction
+from registry.tables import ClaimRow, EventRow, SubjectRow
+
+_IN_CLAUSE = 500
+"""Values per query; well under SQLite's and PostgreSQL's limits on parameters."""
+
+Way = Literal["url", "sha256", "pdq"]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The claims in force with `train-ai=n` that cover a sample."""
+
+    claims: tuple[str, ...]
+    """Claim ids, oldest first."""
+    since: datetime
+    """When the oldest was received."""
+    ways: frozenset[Way]
+    """How they cover it."""
+
+
+@dataclass
+class _Found:
+    claims: dict[str, datetime] = field(default_factory=dict)
+    ways: set[Way] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """PDQ hashes of the claims in force, as of one event."""
+
+    last_event: int
+    pdq: npt.NDArray[np.uint8]
+    """(n, 32) uint8."""
+    claims: list[tuple[str, datetime]]
+
+
+class CoverageIndex:
+    """Answers for batches of samples. Thread-safe; keeps the claims' PDQ hashes in memory until the next event."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._lock = threading.Lock()
+        self._pictures = _Pictures(-1, np.empty((0, PDQ_BYTES), np.uint8), [])
+
+    def covering(self, samples: Sequence[Sample]) -> list[Coverage | None]:
+        """For each sample, the claims that cover it, or None."""
+        found: dict[int, _Found] = defaultdict(_Found)
+        digests = [_url_digest(sample.url) for sample in samples]
+        self._by_column(found, "url", SubjectRow.digest, digests)
+        sha256s = [None if sample.sha256 is None else bytes.fromhex(sample.sha256) for sample in samples]
+        self._by_column(found, "sha256", SubjectRow.sha256, sha256s)
+        self._by_pdq(found, samples)
+        return [_coverage(found[position]) if position in found else None for position in range(len(samples))]
+
+    def _by_column(
+        self,
+        found: dict[int, _Found],
+        way: Way,
+        column: InstrumentedAttribute[bytes | None],
+        values: list[bytes | None],
+    ) -> None:
+        positions: dict[bytes, list[int]] = defaultdict(list)
+        for position, value in enumerate(values):
+            if value is not None:
+                positions[value].append(position)
+        wanted = list(positions)
+        with transaction(self._sessions) as session:
+            for start in range(0, len(wanted), _IN_CLAUSE):
+                query = (
+                    select(column, ClaimRow.id, ClaimRow.received_at)
+                    .join(ClaimRow, ClaimRow.id == SubjectRow.claim_id)
+                    .where(column.in_(wanted[start : start + _IN_CLAUSE]), *_opted_out())
+                )
+                if way == "url":
+                    query = query.where(SubjectRow.kind == "url")
+                for value, claim, received_at in session.execute(query).tuples():
+                    for position in positions[value or b""]:
+                        _add(found[position], way, [(claim, received_at)])
+
+    def _by_pdq(self, found: dict[int, _Found], samples: Sequence[Sample]) -> None:
+        pictures = self._current_pictures()
+        usable = [
+            (position, bytes.fromhex(sample.pdq))
+            for position, sample in enumerate(samples)
+            if sample.pdq is not None and (sample.pdq_quality or 0) >= MIN_QUALITY
+        ]
+        if not usable or not pictures.claims:
+            return
+        queries = np.frombuffer(b"".join(pdq for _, pdq in usable), np.uint8).reshape(-1, PDQ_BYTES)
+        for (position, _), row in zip(usable, distances(queries, pictures.pdq), strict=True):
+            near = np.flatnonzero(row <= MATCH_DISTANCE)
+            if len(near):
+                _add(found[position], "pdq", [pictures.claims[i] for i in near])
+
+    def _current_pictures(self) -> _Pictures:
+        with transaction(self._sessions) as session:
+            last_event = session.scalar(select(func.max(EventRow.id))) or 0
+            if last_event == self._pictures.last_event:
+                return self._pictures
+            query = (
+                select(SubjectRow.pdq, ClaimRow.id, ClaimRow.received_at)
+                .join(ClaimRow, ClaimRow.id == SubjectRow.claim_id)
+                .where(SubjectRow.pdq.is_not(None), SubjectRow.quality >= MIN_QUALITY, *_opted_out())
+                .order_by(SubjectRow.id)
+            )
+            rows: list[Row[tuple[bytes | None, str, datetime]]] = list(session.execute(query))
+        pdq = np.frombuffer(b"".join(row.pdq or b"" for row in rows), np.uint8).reshape(-1, PDQ_BYTES)
+        pictures = _Pictures(last_event, pdq, [(row.id, row.received_at) for row in rows])
+        with self._lock:
+            if pictures.last_event > self._pictures.last_event:
+                self._pictures = pictures
+        return pictures
+
+
+def _opted_out() -> list[ColumnElement[bool]]:
+    return [ClaimRow.state == "in_force", ClaimRow.preference == "train-ai=n"]
+
+
+def _url_digest(url: str | None) -> bytes | None:
+    """None for what is no URL: data sets hold all sorts."""
+    try:
+        return None if url is None else key_digest(canonical_key(url))
+    except InputError:
+        return None
+
+
+def _add(found: _Found, way: Way, claims: Iterable[tuple[str, datetime]]) -> None:
+    found.claims.update(claims)
+    found.ways.add(way)
+
+
+def _coverage(found: _Found) -> Coverage:
+    oldest_first = sorted(found.claims, key=lambda claim: (found.claims[claim], claim))
+    return Coverage(tuple(oldest_first), found.claims[oldest_first[0]], frozenset(found.ways))

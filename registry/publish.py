@@ -1,0 +1,181 @@
+"""Publish the exclusion list: build it from the log, log its manifest, sign it.
+
+Order, each step durable before the next: pending events into the log (size N); data files and manifest made from the
+first N entries, under their digests, where nothing refers to them yet; the `list` entry with the manifest's digest into
+the log; its tlog-proof; TUF targets, snapshot, timestamp. A reader follows these from the end, so it never sees a
+reference to what is not there, and a run that died anywhere is finished by running again.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from heldout.checkpoint import Checkpoint
+from heldout.errors import NotFoundError, VerificationError
+from heldout.leaves import ListLeaf, format_leaf, parse_leaf
+from heldout.manifest import LogState, Manifest, PreviousVersion, format_manifest, manifest_sha256, parse_manifest
+from heldout.merkle import leaf_hash, root_of
+from heldout.receipts import TlogProof, format_tlog_proof
+from heldout.urls import CANONICALISATION
+from registry.db import Sessions, transaction
+from registry.keys import Keys
+from registry.listing import build_files, standings
+from registry.log import Sequencer
+from registry.metadata import TARGETS, MetadataRepository, Validity
+from registry.replay import replay
+from registry.storage import ObjectStore, file_lock
+from registry.tables import EventRow, ListRow
+
+MANIFEST = "manifest.json"
+PROOF = "manifest.tlog-proof"
+FILES = "files"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a run left published."""
+
+    version: int
+    manifest_sha256: bytes
+    is_new: bool
+    """False if nothing had changed and only expiry times moved."""
+
+
+@dataclass(frozen=True)
+class _LoggedList:
+    """The newest version that the log tells of."""
+
+    index: int
+    payload: bytes
+    leaf: ListLeaf
+    manifest: bytes
+
+
+class Publisher:
+    """Publishes one registry's list. Runs at once, even of several processes of a machine, wait for each other."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        sequencer: Sequencer,
+        lists: ObjectStore,
+        keys: Keys,
+        *,
+        lock_path: Path,
+        validity: Validity | None = None,
+    ) -> None:
+        self._sessions = sessions
+        self._sequencer = sequencer
+        self._lists = lists
+        self._keys = keys
+        self._lock_path = lock_path
+        self._metadata = MetadataRepository(lists, keys.roles, validity or Validity())
+
+    def publish(self, *, now: datetime) -> Published:
+        """Publish a new version if the log has news, else only sign the last one anew.
+
+        Raises:
+            VerificationError: database, log and published files are not of one history. Nothing was signed.
+            UnavailableError: the disk failed; run it again.
+        """
+        with file_lock(self._lock_path):
+            checkpoint = self._sequencer.sequence()
+            logged = self._last_logged()
+            if logged is None or self._has_news(parse_manifest(logged.manifest).log.size):
+                self._append_version(checkpoint, logged, now)
+                self._sequencer.sequence()
+                logged = self._last_logged()
+            if logged is None:
+                raise VerificationError("the list's log entry is gone from the database: use the right one")
+            proof = self._published_proof(logged)
+            is_new = proof is None
+            if proof is None:
+                proof = self._make_proof(logged)
+                self._lists.write(_target_path(PROOF, proof), proof)
+            self._metadata.publish({MANIFEST: logged.manifest, PROOF: proof}, self._keys.roots, now=now)
+        logger.info("list_signed", extra={"version": logged.leaf.version, "is_new": is_new})
+        return Published(logged.leaf.version, logged.leaf.manifest_sha256, is_new)
+
+    def _last_logged(self) -> _LoggedList | None:
+        with transaction(self._sessions) as session:
+            row = session.execute(
+                select(EventRow.log_index, EventRow.payload)
+                .where(EventRow.kind == "list", EventRow.log_index.is_not(None))
+                .order_by(EventRow.log_index.desc())
+                .limit(1)
+            ).first()
+        if row is None:
+            return None
+        leaf = parse_leaf(row.payload)
+        if not isinstance(leaf, ListLeaf):
+            raise VerificationError(f"the database's event at {row.log_index} is no list: it was edited")
+        path = f"{TARGETS}/{leaf.manifest_sha256.hex()}.{MANIFEST}"
+        try:
+            return _LoggedList(row.log_index, row.payload, leaf, self._lists.read(path))
+        except NotFoundError as error:
+            raise VerificationError(f"the log tells of {path}, which is gone ({error}): restore the folder") from error
+
+    def _has_news(self, size: int) -> bool:
+        """Whether the log's entries from `size` on change the list."""
+        with transaction(self._sessions) as session:
+            news = select(EventRow.id).where(EventRow.log_index >= size, EventRow.kind != "list").limit(1)
+            return session.scalar(news) is not None
+
+    def _append_version(self, checkpoint: Checkpoint, previous: _LoggedList | None, now: datetime) -> None:
+        """Build the list of the log's first `checkpoint.size` entries, store it, and append its log entry."""
+        with transaction(self._sessions) as session:
+            entries = list(_iter_payloads(session, checkpoint.size))
+        if root_of([leaf_hash(entry) for entry in entries]) != checkpoint.root:
+            raise VerificationError("the database's events are not the log's entries: one of them was edited")
+        leaves = [parse_leaf(entry) for entry in entries]
+        files, prefix_bits = build_files(standings(replay(leaves).claims.values()))
+        for file in files.values():
+            self._lists.write(f"{FILES}/{file.entry.sha256.hex()}.parquet", file.data)
+        n_images = files["images.parquet"].entry.count
+        manifest = Manifest(
+            version=previous.leaf.version + 1 if previous else 1,
+            as_of=leaves[-1].at if leaves else None,
+            canonicalisation=CANONICALISATION,
+            log=LogState(checkpoint.origin, self._keys.log.verifier.vkey, checkpoint.size, checkpoint.root),
+            prefix_bits=prefix_bits,
+            files={name: file.entry for name, file in files.items()},
+            counts={"url": sum(file.entry.count for file in files.values()) - n_images, "image": n_images},
+            previous=PreviousVersion(previous.leaf.version, previous.leaf.manifest_sha256) if previous else None,
+        )
+        data = format_manifest(manifest)
+        self._lists.write(_target_path(MANIFEST, data), data)
+        leaf = ListLeaf(now.replace(microsecond=0), manifest.version, manifest_sha256(data))
+        with transaction(self._sessions) as session:
+            session.add(EventRow(kind="list", payload=format_leaf(leaf)))
+            session.add(ListRow(version=leaf.version, manifest_sha256=leaf.manifest_sha256, published_at=leaf.at))
+
+    def _published_proof(self, logged: _LoggedList) -> bytes | None:
+        """The proof that is published with this version; None if the version is not published yet."""
+        signed = self._metadata.load()
+        targets = signed.targets.targets if signed else {}
+        if MANIFEST not in targets or targets[MANIFEST].hashes["sha256"] != logged.leaf.manifest_sha256.hex():
+            return None
+        return self._lists.read(f"{TARGETS}/{targets[PROOF].hashes['sha256']}.{PROOF}")
+
+    def _make_proof(self, logged: _LoggedList) -> bytes:
+        """The tlog-proof of a version's log entry, under the newest checkpoint; `extra` is the entry itself."""
+        note, reader = self._sequencer.reader()
+        path = tuple(reader.inclusion_proof(logged.index))
+        return format_tlog_proof(TlogProof(logged.index, path, note, logged.payload)).encode()
+
+
+def _target_path(name: str, data: bytes) -> str:
+    return f"{TARGETS}/{hashlib.sha256(data).hexdigest()}.{name}"
+
+
+def _iter_payloads(session: Session, size: int) -> Iterator[bytes]:
+    query = select(EventRow.payload).where(EventRow.log_index < size).order_by(EventRow.log_index)
+    yield from session.scalars(query.execution_options(yield_per=1000))

@@ -1,0 +1,186 @@
+"""The registry as one object: opens database, keys and folders, joins the modules. Web app and commands use it.
+
+<state_dir>/keys/                       `registry.keys`
+<state_dir>/public/log/, public/list/   served as they are
+<state_dir>/registry.db                 SQLite, unless another database is named
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from heldout.checkpoint import Checkpoint
+from heldout.errors import HeldoutError, InputError
+from heldout.receipts import receipt_to_json
+from heldout.records import Claim, ClaimRequest, Sample
+from registry import claims
+from registry.coverage import Coverage, CoverageIndex
+from registry.db import make_engine, make_sessions, transaction
+from registry.keys import keygen, load_keys
+from registry.log import Sequencer
+from registry.metadata import Validity
+from registry.migrate import upgrade
+from registry.publish import Published, Publisher
+from registry.receipts import make_receipt
+from registry.storage import FileCheckpointStore, FileStore
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def default_database_url(state_dir: Path) -> str:
+    """SQLite in the state folder."""
+    return f"sqlite:///{state_dir.resolve() / 'registry.db'}"
+
+
+class Registry:
+    """One registry, migrated and with keys (`prepare` sees to both). Thread-safe; close it after use."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        database_url: str | None = None,
+        *,
+        origin: str | None = None,
+        clock: Clock = utc_now,
+        validity: Validity | None = None,
+    ) -> None:
+        """Open what is there.
+
+        Args:
+            state_dir: folder of keys and public files.
+            database_url: `sqlite:////path` or `postgresql+psycopg://...`; SQLite in `state_dir` if left out.
+            origin: the log's name, checked against the key's if given.
+            clock: aware time.
+            validity: of the list's metadata.
+
+        Raises:
+            NotFoundError: there are no keys.
+            InputError: the keys are damaged, or of a log of another name.
+        """
+        self.state_dir = state_dir
+        self.public_dir = state_dir / "public"
+        """Serve its `log/` and `list/` as they are."""
+        keys = load_keys(state_dir / "keys")
+        if origin is not None and origin != keys.log.name:
+            raise InputError(
+                f"the log in {state_dir} is {keys.log.name!r}, not {origin!r}: a log never changes its name"
+            )
+        self.vkey = keys.log.verifier.vkey
+        """The log's public key."""
+        self._clock = clock
+        self._engine = make_engine(database_url or default_database_url(state_dir))
+        self._sessions = make_sessions(self._engine)
+        self._reading = make_sessions(self._engine, read_only=True)
+        checkpoints = FileCheckpointStore(self.public_dir / "log", state_dir / "checkpoint.lock")
+        self._sequencer = Sequencer(self._sessions, FileStore(self.public_dir / "log"), checkpoints, keys.log)
+        self._publisher = Publisher(
+            self._sessions,
+            self._sequencer,
+            FileStore(self.public_dir / "list"),
+            keys,
+            lock_path=state_dir / "publish.lock",
+            validity=validity,
+        )
+        self._coverage = CoverageIndex(self._reading)
+
+    @classmethod
+    def prepare(
+        cls,
+        state_dir: Path,
+        database_url: str | None = None,
+        *,
+        origin: str,
+        clock: Clock = utc_now,
+        validity: Validity | None = None,
+    ) -> Self:
+        """Migrate the database, make keys if there are none at all, and open. For a demo or a first start."""
+        state_dir.mkdir(parents=True, exist_ok=True)
+        migrate(database_url or default_database_url(state_dir))
+        if not (state_dir / "keys").exists():
+            keygen(state_dir / "keys", origin, now=clock())
+        return cls(state_dir, database_url, origin=origin, clock=clock, validity=validity)
+
+    def submit(self, request: ClaimRequest, *, idempotency_key: str | None = None) -> Claim:
+        """Put a claim into force and, if the log can be written, into the log.
+
+        A claim that was stored is never lost: if sequencing fails now, `log_indices` is empty and a later run does it.
+
+        Raises:
+            InputError, ConflictError: as `registry.claims.submit`. Nothing was stored.
+        """
+        with transaction(self._sessions) as session:
+            claim = claims.submit(session, request, now=self._clock(), idempotency_key=idempotency_key)
+        return self._sequenced(claim)
+
+    def withdraw(self, claim_id: str, *, reason: str) -> Claim:
+        """Take a claim out of force, as `registry.claims.withdraw`, and into the log as `submit`."""
+        with transaction(self._sessions) as session:
+            claim = claims.withdraw(session, claim_id, reason=reason, now=self._clock())
+        return self._sequenced(claim)
+
+    def claim(self, claim_id: str) -> Claim:
+        """A claim as it stands. Raises NotFoundError."""
+        with transaction(self._reading) as session:
+            return claims.get_claim(session, claim_id)
+
+    def receipt(self, claim_id: str) -> dict[str, Any]:
+        """Receipt as JSON (heldout-receipt/1). Raises NotFoundError: no such claim, or not in the log yet."""
+        with transaction(self._reading) as session:
+            return receipt_to_json(make_receipt(session, self._sequencer, claim_id))
+
+    def erase_personal_data(self, claim_id: str) -> None:
+        """As `registry.claims.erase_personal_data`."""
+        with transaction(self._sessions) as session:
+            claims.erase_personal_data(session, claim_id)
+
+    def opted_out(self, samples: Sequence[Sample]) -> list[Coverage | None]:
+        """For each sample, the claims in force that cover it, or None."""
+        return self._coverage.covering(samples)
+
+    def sequence(self) -> Checkpoint:
+        """Put pending events into the log. Raises as `Sequencer.sequence`."""
+        return self._sequencer.sequence()
+
+    def publish(self) -> Published:
+        """Publish the exclusion list. Raises as `Publisher.publish`."""
+        return self._publisher.publish(now=self._clock())
+
+    @property
+    def root_json(self) -> Path:
+        """The list's first signed root: what labs are given to trust."""
+        return self.state_dir / "keys" / "1.root.json"
+
+    def close(self) -> None:
+        """Close the database's connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _sequenced(self, claim: Claim) -> Claim:
+        try:
+            self.sequence()
+        except HeldoutError as error:  # what was stored holds; the operator must look, the claimant need not
+            logger.exception("sequencing_failed", extra={"claim": claim.id, "error": type(error).__name__})
+        return self.claim(claim.id)
+
+
+def migrate(database_url: str) -> None:
+    """Bring a database to the newest schema."""
+    engine = make_engine(database_url)
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()
