@@ -1,0 +1,54 @@
+"""Settings: read from the environment, refused when unsafe."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from web.settings import Settings
+
+GOOD = {"environment": "production", "secret": "x" * 40, "base_url": "https://heldout.example"}
+
+
+def test_development_needs_nothing() -> None:
+    settings = Settings()
+    assert settings.environment == "development"
+    assert settings.publish == "off"
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HELDOUT_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("HELDOUT_PORT", "8123")
+    monkeypatch.setenv("HELDOUT_BASE_URL", "http://localhost:8123/")
+    settings = Settings()
+    assert (settings.state_dir, settings.port) == (tmp_path, 8123)
+    assert (settings.base_url, settings.origin) == ("http://localhost:8123", "localhost:8123/log")
+
+
+def test_settings_cannot_change_while_running() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"secret": "development-only-secret"}, "development default"),
+        ({"secret": "short"}, "shorter than 32"),
+        ({"base_url": "http://heldout.example"}, "must be https"),
+    ],
+)
+def test_production_refuses_what_is_unsafe(change: dict[str, str], says: str) -> None:
+    assert Settings.model_validate(GOOD).environment == "production"
+    with pytest.raises(ValidationError, match=says):
+        Settings.model_validate(GOOD | change)
+
+
+@pytest.mark.parametrize("base_url", ["heldout.example", "ftp://heldout.example", "https://heldout.example/?a=1"])
+def test_an_address_nobody_can_open_is_refused(base_url: str) -> None:
+    with pytest.raises(ValidationError, match="give an address such as"):
+        Settings(base_url=base_url)
+
+
+def test_the_secret_does_not_show() -> None:
+    assert "x" * 40 not in repr(Settings.model_validate(GOOD))

@@ -1,0 +1,145 @@
+"""An answer of the search engine as sections of cards: words for people, no look-ups. Pure."""
+
+from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import quote
+
+from heldout.records import Copy, Evidence, Group, Hit, Sample, SearchResult
+from web.contexts import Card, CardSample, OptedOut, Section
+from web.selection import format_picks
+
+SampleRef = tuple[str, int]
+"""(data set, id)."""
+
+_BY_LABEL = {
+    "exact": ("The same file or address", "No doubt about these."),
+    "near": (
+        "The same picture, changed",
+        "Another size or format, mirrored, turned or lightly marked. Very rarely wrong.",
+    ),
+    "caption": ("Named in the caption", "Your words are in these captions."),
+    "site": ("From this site", "Everything we know of that was taken from there."),
+    "similar": (
+        "Looks alike",
+        "Found by a program that compares what pictures show. Most are not yours: look before you tick.",
+    ),
+}
+_FOR_WORDS = {
+    "caption": ("What we found", "Pictures with these words in their caption."),
+    "site": ("What we found", "Taken from this site, in the order of their addresses."),
+    "text": ("What we found", "Pictures that fit these words, by their caption or by what they show."),
+}
+
+
+def sections(result: SearchResult, kind: str, opted_out: Collection[SampleRef]) -> list[Section]:
+    """Cards of an answer to a question of this kind.
+
+    A picture or an address is answered by how sure the answer is, the surest first. Words are answered in one section,
+    in the order of the engine.
+    """
+    built = [(_label(result, group), _card(result, group, at, opted_out)) for at, group in enumerate(result.groups)]
+    if kind in _FOR_WORDS:
+        title, explanation = _FOR_WORDS[kind]
+        cards = [card for _, card in built]
+        return [Section("all", title, explanation, _n_samples(cards), cards)] if cards else []
+    answer = []
+    for label, (title, explanation) in _BY_LABEL.items():
+        cards = [card for card_label, card in built if card_label == label]
+        if cards:
+            answer.append(Section(label, title, explanation, _n_samples(cards), cards))
+    return answer
+
+
+def thumbnail_href(sample: Sample, generations: Mapping[str, int]) -> str | None:
+    """Address of a sample's thumbnail, cacheable for ever; None where there is no picture."""
+    if sample.status != "ok":
+        return None
+    dataset, generation = quote(sample.dataset, safe=""), generations[sample.dataset]
+    return f"/v1/thumbnails/{dataset}/{sample.id}.webp?generation={generation}"
+
+
+def alternative_text(sample: Sample) -> str:
+    """What a picture is called where it cannot be seen."""
+    return sample.caption or f"picture without a caption from {sample.host or 'an unknown site'}"
+
+
+def _card(result: SearchResult, group: Group, position: int, opted_out: Collection[SampleRef]) -> Card:
+    hits = [result.hits[at] for at in group.hits]
+    face, samples = hits[0].sample, result.samples_of(group)
+    shown = next((sample for sample in samples if sample.status == "ok"), face)
+    return Card(
+        id=f"card-{position}",
+        pick=format_picks(samples, result.generations),
+        thumbnail=thumbnail_href(shown, result.generations),
+        alt=alternative_text(face),
+        caption=face.caption or "",
+        label=hits[0].label,
+        evidence=_evidence(hits[0]),
+        host=face.host or "",
+        size=_size(face),
+        dataset=face.dataset,
+        unsafe=any(sample.unsafe for sample in samples),
+        opted_out=_opted_out(samples, opted_out),
+        n_sites=len(group.hosts),
+        samples=[
+            *(_sample(hit.sample, _evidence_word(hit.evidence[0], hit.label), result, opted_out) for hit in hits),
+            *(_sample(copy.sample, _copy_word(copy), result, opted_out) for copy in group.copies),
+        ],
+        complete=group.complete,
+    )
+
+
+def _sample(sample: Sample, label: str, result: SearchResult, opted_out: Collection[SampleRef]) -> CardSample:
+    return CardSample(
+        pick=format_picks([sample], result.generations),
+        host=sample.host or "",
+        url=sample.url,
+        caption=sample.caption or "",
+        size=_size(sample),
+        dataset=sample.dataset,
+        label=label,
+        opted_out=(sample.dataset, sample.id) in opted_out,
+    )
+
+
+def _label(result: SearchResult, group: Group) -> str:
+    return result.hits[group.hits[0]].label
+
+
+def _evidence(hit: Hit) -> str:
+    best = hit.evidence[0]
+    match best.channel:
+        case "bytes":
+            return "The same file, byte for byte"
+        case "url":
+            return "The same address"
+        case "pdq":
+            return f"{best.value:.0f} of 256 fingerprint bits differ"
+        case "clip":
+            return f"Looks alike: {best.value:.2f}, not verified"
+        case "caption":
+            return "The words are in its caption"
+        case "site":
+            return "Taken from this site"
+
+
+def _evidence_word(evidence: Evidence, label: str) -> str:
+    return {"bytes": "same file", "url": "same address", "pdq": "copy"}.get(evidence.channel, label)
+
+
+def _copy_word(copy: Copy) -> str:
+    return "same file" if copy.channel == "bytes" else "copy"
+
+
+def _size(sample: Sample) -> str:
+    return f"{sample.width} \u00d7 {sample.height}" if sample.width and sample.height else ""
+
+
+def _opted_out(samples: Sequence[Sample], opted_out: Collection[SampleRef]) -> OptedOut:
+    n = sum((sample.dataset, sample.id) in opted_out for sample in samples)
+    if n == 0:
+        return "none"
+    return "all" if n == len(samples) else "some"
+
+
+def _n_samples(cards: Sequence[Card]) -> int:
+    return sum(len(card.samples) for card in cards)

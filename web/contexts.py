@@ -1,0 +1,263 @@
+"""What each page's template may use: one frozen dataclass per page, rendered as it is. No logic, no queries.
+
+A test renders every page and compares the context a template was given with its dataclass, and the names a template
+uses with the fields; so neither can drift.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+OptedOut = Literal["none", "some", "all"]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A query worth trying, with the picture it finds first."""
+
+    words: str
+    href: str
+    thumbnail: str | None
+
+
+@dataclass(frozen=True)
+class DatasetLine:
+    """One data set that is searched."""
+
+    name: str
+    n_samples: int
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class SearchBox:
+    """The one box, on the first page and above results."""
+
+    words: str
+    dataset: str
+    datasets: list[DatasetLine]
+    max_picture_bytes: int
+
+
+@dataclass(frozen=True)
+class SearchPage:
+    """`/`: the box, things to try, what is searched."""
+
+    box: SearchBox
+    suggestions: list[Suggestion]
+    wall: list[str]
+    """Thumbnails that hang beside the box; nine, or none."""
+    n_samples: int
+
+
+@dataclass(frozen=True)
+class CardSample:
+    """One sample of a card: one copy of the picture, at one address, in one data set."""
+
+    pick: str
+    """Value of its checkbox."""
+    host: str
+    url: str | None
+    caption: str
+    size: str
+    dataset: str
+    label: str
+    opted_out: bool
+
+
+@dataclass(frozen=True)
+class Card:
+    """One picture and its copies."""
+
+    id: str
+    """Unique on the page; an HTML id."""
+    pick: str
+    """Value of the checkbox that takes all copies."""
+    thumbnail: str | None
+    alt: str
+    caption: str
+    label: str
+    evidence: str
+    """Why it is here, in words."""
+    host: str
+    size: str
+    dataset: str
+    unsafe: bool
+    opted_out: OptedOut
+    n_sites: int
+    samples: list[CardSample]
+    complete: bool
+    """False when there are more copies than an answer lists."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Cards with the same label, strongest evidence first."""
+
+    label: str
+    title: str
+    explanation: str
+    n_samples: int
+    cards: list[Card]
+
+
+@dataclass(frozen=True)
+class ReadingLink:
+    """Another way to read the same words."""
+
+    words: str
+    href: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The question, as the results page repeats it."""
+
+    kind: Literal["text", "caption", "url", "site", "picture"]
+    title: str
+    words: str
+    preview: str | None
+    """The picture asked with, small, as a data: address; only in this answer, never stored."""
+    extra_name: str
+    """Name of the form field that also opts the question itself out (`picture`, `address`), or empty."""
+    extra_value: str
+    extra_words: str
+
+
+@dataclass(frozen=True)
+class ResultsPage:
+    """`/search`: what was found."""
+
+    box: SearchBox
+    asked: Asked
+    readings: list[ReadingLink]
+    sections: list[Section]
+    n_samples: int
+    n_cards: int
+    total: int | None
+    """Samples that match, over all pages, where that is known."""
+    notes: list[str]
+    """What the answer could not do, in plain words."""
+    first_href: str | None
+    next_href: str | None
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """A small picture in a row of pictures."""
+
+    src: str | None
+    alt: str
+    unsafe: bool
+
+
+@dataclass(frozen=True)
+class ConfirmPage:
+    """`/opt-out`: what exactly will be excluded, before it is."""
+
+    fields: list[tuple[str, str]]
+    """Name and value of the hidden fields that carry the selection."""
+    seal: str
+    thumbs: list[Thumb]
+    n_more: int
+    """Selected pictures beyond the thumbs shown."""
+    n_samples: int
+    addresses: list[str]
+    n_addresses: int
+    n_pictures: int
+    n_plain: int
+    """Pictures too plain to be recognised in another file: only the very same file is."""
+    n_unreadable: int
+    """Selected samples that have neither a usable address nor a picture."""
+    n_already: int
+    next_list: str
+    problem: str
+    """What to put right, when the form comes back; else empty."""
+    scopes: list[str]
+    """Ticked ones of `picture`, `address`."""
+    acting_as: str
+    contact: str
+
+
+@dataclass(frozen=True)
+class ClaimFacts:
+    """A claim, as its pages show it."""
+
+    id: str
+    state: str
+    state_words: str
+    assurance: str
+    acting_as: str
+    received_at: datetime
+    n_addresses: int
+    n_pictures: int
+    positions: str
+    receipt_href: str
+    receipt_name: str
+
+
+@dataclass(frozen=True)
+class DonePage:
+    """`/claims/{id}/done`: just recorded."""
+
+    claim: ClaimFacts
+    publishing: str
+    verification_key: str
+    page_url: str
+
+
+@dataclass(frozen=True)
+class ClaimPage:
+    """`/claims/{id}`: a claim and its receipt, checked again as the page is made."""
+
+    claim: ClaimFacts
+    tree_size: int
+    root_hash: str
+    checkpoint: str
+    verification_key: str
+    entries: list[tuple[int, int]]
+    """Log position and number of hashes in its proof, per entry."""
+
+
+@dataclass(frozen=True)
+class ListFacts:
+    """The current exclusion list."""
+
+    version: int
+    as_of: str
+    n_addresses: int
+    n_pictures: int
+    size_bytes: int
+    manifest_sha256: str
+    manifest_href: str
+    log_size: int
+    root_hash: str
+    canonicalisation: str
+
+
+@dataclass(frozen=True)
+class LabsPage:
+    """`/labs`: take the list, apply it, verify it."""
+
+    base_url: str
+    exclusion_list: ListFacts | None
+    verification_key: str
+    trusted_root_href: str | None
+    trusted_root_sha256: str | None
+
+
+@dataclass(frozen=True)
+class AboutPage:
+    """`/about`: what this is, and what it cannot do."""
+
+    datasets: list[DatasetLine]
+
+
+@dataclass(frozen=True)
+class ErrorPage:
+    """Any error, in words."""
+
+    status: int
+    title: str
+    detail: str

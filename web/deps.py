@@ -1,0 +1,83 @@
+"""What routes are given, as annotated dependencies; the objects themselves are opened in `web.app`'s lifespan."""
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+
+from registry.service import Registry
+from search.engine import SearchEngine
+from web.pages import Pages
+from web.publishing import AutoPublisher
+from web.settings import Settings
+from web.suggestions import Suggestions
+
+
+def get_engine(request: Request) -> SearchEngine:
+    """The search engine."""
+    engine: SearchEngine = request.app.state.engine
+    return engine
+
+
+def get_registry(request: Request) -> Registry:
+    """The registry."""
+    registry: Registry = request.app.state.registry
+    return registry
+
+
+def get_settings(request: Request) -> Settings:
+    """The settings."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def get_pages(request: Request) -> Pages:
+    """The templates."""
+    pages: Pages = request.app.state.pages
+    return pages
+
+
+def get_suggestions(request: Request) -> Suggestions:
+    """The first page's suggestions."""
+    suggestions: Suggestions = request.app.state.suggestions
+    return suggestions
+
+
+def get_publisher(request: Request) -> AutoPublisher | None:
+    """What publishes after a claim, if anything does."""
+    publisher: AutoPublisher | None = request.app.state.publisher
+    return publisher
+
+
+EngineDep = Annotated[SearchEngine, Depends(get_engine)]
+RegistryDep = Annotated[Registry, Depends(get_registry)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+PagesDep = Annotated[Pages, Depends(get_pages)]
+SuggestionsDep = Annotated[Suggestions, Depends(get_suggestions)]
+PublisherDep = Annotated[AutoPublisher | None, Depends(get_publisher)]
+
+
+def same_origin(request: Request) -> None:
+    """Refuse a form that another site sent through somebody's browser.
+
+    Browsers say where a form comes from in `Sec-Fetch-Site`, older ones in `Origin`; pages cannot forge either. A
+    request with neither is no browser's, and there are no cookies it could abuse.
+
+    Raises:
+        HTTPException: 403, it came from elsewhere.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        is_ours = site in {"same-origin", "none"}
+    elif origin is not None:
+        settings: Settings = request.app.state.settings
+        ours = {request.headers.get("host", ""), urlsplit(settings.base_url).netloc}
+        is_ours = urlsplit(origin).netloc in ours
+    else:
+        is_ours = True
+    if not is_ours:
+        raise HTTPException(403, "This form was sent by another site. Open this site itself and start again.")
+
+
+SAME_ORIGIN = [Depends(same_origin)]

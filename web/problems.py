@@ -1,0 +1,90 @@
+"""Every error as RFC 9457 problem+json, or the same words on a page when a browser asks for HTML. The one mapping.
+
+`HeldoutError.http_status` decides the status of our own errors; their messages are written for people and name what to
+do. An unexpected error says nothing about itself: its message could hold what somebody searched for.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from heldout.errors import HeldoutError
+from web.contexts import ErrorPage
+from web.deps import get_pages
+
+MEDIA_TYPE = "application/problem+json"
+
+_TITLES = {
+    403: "That was not asked from this site",
+    404: "There is nothing here",
+    405: "That cannot be done here",
+    409: "Something has changed",
+    413: "That is too large",
+    422: "We could not use that",
+    500: "Something broke on our side",
+    503: "Something we need is not answering",
+}
+_DETAILS = {
+    404: "The address is wrong, or what was here is gone.",
+    405: "This address does not take that kind of request.",
+    500: "It is our fault, and was noted without what you searched for. Try again; if it stays, tell the operator.",
+}
+
+
+def problem(
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    headers: dict[str, str] | None = None,
+    errors: list[dict[str, Any]] | None = None,
+) -> Response:
+    """One error, in the form the caller asks for."""
+    if "text/html" in request.headers.get("accept", ""):
+        page = ErrorPage(status=status, title=_TITLES.get(status, HTTPStatus(status).phrase), detail=detail)
+        response = get_pages(request).render(request, "error.html", page, status=status)
+        response.headers.update(headers or {})
+        return response
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if errors is not None:
+        body["errors"] = errors
+    return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Map every error of the application."""
+
+    @app.exception_handler(HeldoutError)
+    async def heldout_error(request: Request, error: HeldoutError) -> Response:
+        headers = {"Retry-After": "30"} if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        return problem(request, error.http_status, _sentence(str(error)), headers=headers)
+
+    @app.exception_handler(HTTPException)
+    async def http_exception(request: Request, error: HTTPException) -> Response:
+        is_bare = error.detail == HTTPStatus(error.status_code).phrase
+        detail = _DETAILS.get(error.status_code, error.detail) if is_bare else error.detail
+        return problem(request, error.status_code, detail, headers=dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid_request(request: Request, error: RequestValidationError) -> Response:
+        errors = [{"where": ".".join(map(str, each["loc"])), "what": each["msg"]} for each in error.errors()]
+        first = f"{errors[0]['where']}: {errors[0]['what']}" if errors else "the request"
+        return problem(request, 422, f"The request does not fit: {first}.", errors=errors)
+
+
+def unexpected(request: Request) -> Response:
+    """The answer to an error nobody foresaw."""
+    return problem(request, 500, _DETAILS[500])
+
+
+def _sentence(message: str) -> str:
+    return message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")

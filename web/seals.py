@@ -1,0 +1,38 @@
+"""Seals on what a page hands out and takes back: HMAC-SHA256 over text and time.
+
+The confirm page seals the selection it has shown, so that what is claimed is what somebody saw, and not an hour-old
+tab, a half-loaded page or a form put together elsewhere.
+"""
+
+import hashlib
+import hmac
+from datetime import datetime, timedelta
+
+from heldout.errors import InputError
+
+MAX_AGE = timedelta(hours=12)
+
+
+def seal(secret: str, text: str, *, now: datetime) -> str:
+    """A seal on `text`, good for `MAX_AGE`."""
+    made = int(now.timestamp())
+    return f"{made}.{_digest(secret, text, made)}"
+
+
+def check_seal(secret: str, text: str, given: str, *, now: datetime) -> None:
+    """Accept a seal made on this text.
+
+    Raises:
+        InputError: too old, or of another text.
+    """
+    made, _, digest = given.partition(".")
+    if not (made.isascii() and made.isdecimal() and len(made) < 15) or not hmac.compare_digest(
+        digest.encode(), _digest(secret, text, int(made)).encode()
+    ):
+        raise InputError("This form is not the one you were shown: search again, tick what is yours and confirm.")
+    if not timedelta(0) <= now - datetime.fromtimestamp(int(made), tz=now.tzinfo) <= MAX_AGE:
+        raise InputError("This form was open for too long: search again, tick what is yours and confirm.")
+
+
+def _digest(secret: str, text: str, made: int) -> str:
+    return hmac.new(secret.encode(), f"{made}\n{text}".encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,235 @@
+"""Pages of searching: the first page, and results for words, an address, a site, a name or a picture."""
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from PIL import Image, ImageOps
+from starlette.concurrency import run_in_threadpool
+
+from heldout.fingerprints import MIN_QUALITY
+from heldout.pictures import decode_picture, fingerprint_image
+from heldout.records import ImageSubject, SearchResult
+from heldout.urls import canonical_key
+from search import words as caption_words
+from search.engine import SearchEngine
+from search.uploads import read_picture
+from web.cards import sections
+from web.contexts import Asked, DatasetLine, ReadingLink, ResultsPage, SearchBox, SearchPage
+from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep, SuggestionsDep
+from web.opted_out import opted_out_in
+from web.questions import Question, Reading, understand
+from web.selection import format_picture
+
+routes = APIRouter(include_in_schema=False)
+
+CARDS_PER_PAGE = 48
+"""Divisible by 2, 3, 4 and 6: whole rows at most widths."""
+PREVIEW_SIDE = 192
+"""In pixels: the picture somebody asked with, shown beside its results."""
+N_CREDITED = 20
+"""Captions looked at to see whether words are a name."""
+
+_READING_WORDS: dict[Reading, str] = {
+    "text": "What it shows or says",
+    "caption": "Only captions with these words",
+    "url": "As an address",
+    "site": "As a site",
+}
+
+
+@routes.get("/")
+def first_page(
+    request: Request, pages: PagesDep, engine: EngineDep, settings: SettingsDep, suggestions: SuggestionsDep
+) -> HTMLResponse:
+    """The box."""
+    box, offer = search_box(engine, settings.max_body_bytes), suggestions.current(engine)
+    page = SearchPage(
+        box=box,
+        suggestions=offer.suggestions,
+        wall=offer.wall,
+        n_samples=sum(line.n_samples for line in box.datasets),
+    )
+    return pages.render(request, "search.html", page)
+
+
+@routes.get("/search")
+def results_for_words(
+    *,
+    request: Request,
+    pages: PagesDep,
+    engine: EngineDep,
+    registry: RegistryDep,
+    settings: SettingsDep,
+    q: str = "",
+    reading: Annotated[str, Query(alias="as")] = "",
+    dataset: str = "",
+    cursor: str = "",
+) -> Response:
+    """Results for what was typed."""
+    if not q.strip():
+        return RedirectResponse("/", status_code=303)
+    question, result = answer(engine, understand(q, reading), dataset, cursor)
+    same = {"q": q, "as": reading, "dataset": dataset}
+    page = results_page(
+        search_box(engine, settings.max_body_bytes, words=q, dataset=dataset),
+        asked_words(question, result),
+        result,
+        registry_refs=opted_out_in(registry, result),
+        readings=_readings(question, dataset),
+        first_href=_href(same) if cursor else None,
+        next_href=_href(same | {"cursor": result.next_cursor}) if result.next_cursor else None,
+    )
+    return pages.render(request, "results.html", page)
+
+
+@routes.post("/search", dependencies=SAME_ORIGIN)
+async def results_for_picture(
+    *,
+    request: Request,
+    pages: PagesDep,
+    engine: EngineDep,
+    registry: RegistryDep,
+    settings: SettingsDep,
+    dataset: str = "",
+) -> HTMLResponse:
+    """Results for an uploaded picture. It is neither stored nor logged."""
+    data = await read_picture(request)
+
+    def search() -> ResultsPage:
+        result = engine.search_picture(data, k=CARDS_PER_PAGE, datasets=[dataset] if dataset else None)
+        return results_page(
+            search_box(engine, settings.max_body_bytes, dataset=dataset),
+            asked_picture(data, result),
+            result,
+            registry_refs=opted_out_in(registry, result),
+        )
+
+    return pages.render(request, "results.html", await run_in_threadpool(search))
+
+
+def search_box(engine: SearchEngine, max_picture_bytes: int, *, words: str = "", dataset: str = "") -> SearchBox:
+    """The box, as it was left."""
+    lines = [DatasetLine(info.name, info.n_samples, info.name == dataset) for info in engine.datasets()]
+    return SearchBox(words=words, dataset=dataset, datasets=lines, max_picture_bytes=max_picture_bytes)
+
+
+def answer(engine: SearchEngine, question: Question, dataset: str, cursor: str) -> tuple[Question, SearchResult]:
+    """Ask the engine; words that captions credit somebody by are asked again, as a name.
+
+    Raises:
+        InputError: the engine cannot use the words or the cursor.
+        NotFoundError: no such data set.
+        ConflictError: the cursor is of an index that is gone.
+    """
+    door = {
+        "text": engine.search_text,
+        "caption": engine.search_caption,
+        "url": engine.search_url,
+        "site": engine.search_site,
+    }
+    datasets, place = [dataset] if dataset else None, cursor or None
+    if question.reading == "text" and not question.certain:
+        named = engine.search_caption(question.words, k=N_CREDITED, datasets=datasets)
+        name = caption_words.fold(question.words)
+        if any(caption_words.credits_name(hit.sample.caption or "", name) for hit in named.hits):
+            question = Question(question.words, "caption", certain=False)
+    result = door[question.reading](question.words, k=CARDS_PER_PAGE, datasets=datasets, cursor=place)
+    return question, result
+
+
+def results_page(
+    box: SearchBox,
+    asked: Asked,
+    result: SearchResult,
+    *,
+    registry_refs: set[tuple[str, int]],
+    readings: list[ReadingLink] | None = None,
+    first_href: str | None = None,
+    next_href: str | None = None,
+) -> ResultsPage:
+    """An answer as a page."""
+    built = sections(result, asked.kind, registry_refs)
+    return ResultsPage(
+        box=box,
+        asked=asked,
+        readings=readings or [],
+        sections=built,
+        n_samples=sum(section.n_samples for section in built),
+        n_cards=sum(len(section.cards) for section in built),
+        total=result.total,
+        notes=result.notes,
+        first_href=first_href,
+        next_href=next_href,
+    )
+
+
+def asked_words(question: Question, result: SearchResult) -> Asked:
+    """The question, said back. An address that nothing was found at can be opted out all the same."""
+    quoted = f"\u201c{question.words}\u201d"
+    titles: dict[Reading, str] = {
+        "text": quoted,
+        "caption": f"Captions with {quoted}",
+        "url": "This address",
+        "site": f"Pictures from {question.words}",
+    }
+    address = ""
+    if question.reading == "url" and not result.hits:
+        address = question.words if "://" in question.words else f"https://{question.words.removeprefix('//')}"
+        canonical_key(address)
+    return Asked(
+        kind=question.reading,
+        title=titles[question.reading],
+        words=question.words,
+        preview=None,
+        extra_name="address" if address else "",
+        extra_value=address,
+        extra_words="",
+    )
+
+
+def asked_picture(data: bytes, result: SearchResult) -> Asked:
+    """The picture, shown back small, and its fingerprints in case it is to be opted out itself."""
+    image = decode_picture(data)
+    found = fingerprint_image(image, data)
+    is_known = any(evidence.channel == "bytes" for hit in result.hits for evidence in hit.evidence)
+    subject = ImageSubject(pdq=found.pdq[0].tobytes().hex(), quality=found.quality, sha256=found.sha256.hex())
+    reach = "and its copies" if found.quality >= MIN_QUALITY else "(this very file: it is too plain for its copies)"
+    return Asked(
+        kind="picture",
+        title="Your picture",
+        words="",
+        preview=_preview(image),
+        extra_name="" if is_known else "picture",
+        extra_value="" if is_known else format_picture(subject),
+        extra_words=f"Also opt out the picture I searched with {reach}, in data sets that are not searched here.",
+    )
+
+
+def _preview(image: Image.Image) -> str:
+    out = io.BytesIO()
+    ImageOps.contain(image, (PREVIEW_SIDE, PREVIEW_SIDE)).save(out, "WEBP", quality=70)
+    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _readings(question: Question, dataset: str) -> list[ReadingLink]:
+    """Other ways to take the same words, where there are any."""
+    ways: list[Reading] = ["text", "caption"]
+    if question.reading in {"url", "site"}:
+        ways = ["site", "caption"] if question.reading == "site" else ["url", "site", "caption"]
+    return [
+        ReadingLink(
+            words=_READING_WORDS[way],
+            href=_href({"q": question.words, "as": way, "dataset": dataset}),
+            current=way == question.reading,
+        )
+        for way in ways
+    ]
+
+
+def _href(query: Mapping[str, str | None]) -> str:
+    return "/search?" + urlencode({name: value for name, value in query.items() if value})

@@ -1,0 +1,191 @@
+"""What somebody ticked, as form fields, and what it stands for as subjects of a claim. Pure.
+
+    pick=demo@3:17,204         samples of a generation of a data set; parts are joined by ";" when copies span data sets
+    picture=<pdq>.<quality>.<sha256>     the picture that was searched with, by its fingerprints
+    address=https://...        the address that was searched for
+
+A pick names the generation because ids mean other samples in the next one.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+from heldout.errors import InputError
+from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY, distances
+from heldout.records import ImageSubject, Sample, Subject, UrlSubject
+from heldout.urls import canonical_key
+from search.orientations import orientations
+
+MAX_SELECTED = 2_000
+"""Samples in one opt-out made by ticking. More than anybody ticks; whole portfolios have better ways."""
+
+_PART = re.compile(r"(?P<dataset>[^@:;]{1,300})@(?P<generation>\d{1,9}):(?P<ids>\d{1,18}(?:,\d{1,18})*)", re.ASCII)
+_PICTURE = re.compile(r"(?P<pdq>[0-9a-f]{64})\.(?P<quality>\d{1,3})\.(?P<sha256>[0-9a-f]{64})", re.ASCII)
+_AGAIN = "search again and tick what is yours"
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Samples of one generation of one data set."""
+
+    dataset: str
+    generation: int
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Everything ticked, each thing once."""
+
+    picks: tuple[Pick, ...] = ()
+    pictures: tuple[ImageSubject, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What a selection stands for."""
+
+    addresses: list[UrlSubject]
+    """One per canonical address."""
+    pictures: list[ImageSubject]
+    """One per file; several may be copies of one picture."""
+    n_pictures: int
+    """Pictures, copies counted once."""
+    n_plain: int
+    """Of `n_pictures`, those too plain for their copies to be recognised."""
+    n_unreadable: int
+    """Samples with neither."""
+
+    def chosen(self, scopes: Iterable[str]) -> list[Subject]:
+        """Those of the ticked scopes, `picture` and `address`."""
+        ticked = set(scopes)
+        addresses: list[Subject] = list(self.addresses) if "address" in ticked else []
+        pictures: list[Subject] = list(self.pictures) if "picture" in ticked else []
+        return addresses + pictures
+
+
+def format_picks(samples: Iterable[Sample], generations: dict[str, int]) -> str:
+    """Value of the checkbox that stands for these samples."""
+    ids: dict[str, list[int]] = {}
+    for sample in samples:
+        ids.setdefault(sample.dataset, []).append(sample.id)
+    return ";".join(
+        f"{quote(dataset, safe='')}@{generations[dataset]}:{','.join(map(str, dict.fromkeys(of_it)))}"
+        for dataset, of_it in ids.items()
+    )
+
+
+def format_picture(picture: ImageSubject) -> str:
+    """Value of the field that stands for a picture given by its fingerprints, its SHA-256 known."""
+    return f"{picture.pdq}.{picture.quality}.{picture.sha256}"
+
+
+def fields_of(selection: Selection) -> list[tuple[str, str]]:
+    """The form fields that give the selection back, in a fixed order."""
+    return [
+        *(
+            ("pick", f"{quote(pick.dataset, safe='')}@{pick.generation}:{','.join(map(str, pick.ids))}")
+            for pick in selection.picks
+        ),
+        *(("picture", format_picture(picture)) for picture in selection.pictures),
+        *(("address", address) for address in selection.addresses),
+    ]
+
+
+def parse_selection(fields: Iterable[tuple[str, str]]) -> Selection:
+    """Inverse of `fields_of`; merges what was ticked twice, ignores fields that are not about a selection.
+
+    Raises:
+        InputError: nothing was ticked, too much was, or a field is not one this site made.
+    """
+    ids: dict[tuple[str, int], dict[int, None]] = {}
+    pictures: dict[str, ImageSubject] = {}
+    addresses: dict[str, None] = {}
+    for name, value in fields:
+        if name == "pick":
+            for part in value.split(";"):
+                match = _match(_PART, part)
+                key = (unquote(match["dataset"]), int(match["generation"]))
+                ids.setdefault(key, {}).update(dict.fromkeys(int(each) for each in match["ids"].split(",")))
+        elif name == "picture":
+            match = _match(_PICTURE, value)
+            if int(match["quality"]) > 100:
+                raise InputError(f"This page sent something that does not fit: {_AGAIN}.")
+            pictures[value] = ImageSubject(pdq=match["pdq"], quality=int(match["quality"]), sha256=match["sha256"])
+        elif name == "address":
+            canonical_key(value)
+            addresses[value] = None
+    n = sum(map(len, ids.values())) + len(pictures) + len(addresses)
+    if n == 0:
+        raise InputError("Nothing was ticked: go back and tick the pictures that are yours.")
+    if n > MAX_SELECTED:
+        raise InputError(f"{n:,} copies are ticked: opt out up to {MAX_SELECTED:,} at a time.")
+    picks = tuple(Pick(dataset, number, tuple(sorted(of_it))) for (dataset, number), of_it in sorted(ids.items()))
+    return Selection(picks, tuple(pictures[key] for key in sorted(pictures)), tuple(sorted(addresses)))
+
+
+def subjects_of(selection: Selection, samples: Sequence[Sample]) -> Subjects:
+    """What the selection stands for; `samples` are those of its picks."""
+    addresses: dict[str, UrlSubject] = {}
+    pictures: dict[tuple[str, str | None], ImageSubject] = {}
+    n_unreadable = 0
+    for picture in selection.pictures:
+        pictures[picture.pdq, picture.sha256] = picture
+    for address in selection.addresses:
+        addresses.setdefault(canonical_key(address), UrlSubject(url=address))
+    for sample in samples:
+        picture_of_it, key = _picture(sample), _key(sample)
+        if picture_of_it is not None:
+            pictures.setdefault((picture_of_it.pdq, picture_of_it.sha256), picture_of_it)
+        if key is not None and sample.url is not None:
+            addresses.setdefault(key, UrlSubject(url=sample.url))
+        n_unreadable += picture_of_it is None and key is None
+    files = list(pictures.values())
+    n_pictures, n_plain = _count(files)
+    return Subjects(list(addresses.values()), files, n_pictures, n_plain, n_unreadable)
+
+
+def _match(form: re.Pattern[str], value: str) -> re.Match[str]:
+    match = form.fullmatch(value)
+    if match is None:
+        raise InputError(f"This page sent something that does not fit ({value[:40]!r}): {_AGAIN}.")
+    return match
+
+
+def _picture(sample: Sample) -> ImageSubject | None:
+    """None also for a picture that nothing could ever match: too plain, and its bytes not known."""
+    if sample.pdq is None or sample.pdq_quality is None:
+        return None
+    if sample.pdq_quality < MIN_QUALITY and sample.sha256 is None:
+        return None
+    return ImageSubject(pdq=sample.pdq, quality=sample.pdq_quality, sha256=sample.sha256)
+
+
+def _key(sample: Sample) -> str | None:
+    if sample.url is None:
+        return None
+    try:
+        return canonical_key(sample.url)
+    except InputError:  # data sets hold addresses that are none
+        return None
+
+
+def _count(files: Sequence[ImageSubject]) -> tuple[int, int]:
+    """(pictures with copies counted once, those of them too plain to have recognisable copies)."""
+    busy = [bytes.fromhex(each.pdq) for each in files if each.quality >= MIN_QUALITY]
+    plain = {each.sha256 for each in files if each.quality < MIN_QUALITY}
+    n_busy = 0
+    left = np.frombuffer(b"".join(busy), dtype=np.uint8).reshape(-1, 32)
+    while len(left):
+        # Everything within reach of one of them, through others too: the copies of one picture.
+        group, rest = left[:1], left[1:]
+        while len(group) and len(rest):
+            near = distances(orientations(group).reshape(-1, 32), rest).min(axis=0) <= MATCH_DISTANCE
+            group, rest = rest[near], rest[~near]
+        n_busy, left = n_busy + 1, rest
+    return n_busy + len(plain), len(plain)

@@ -1,0 +1,84 @@
+"""Settings of the running service: the only module that reads the environment (`HELDOUT_*`).
+
+Frozen and read once, in `web.__main__`; everything below takes arguments. Each field says what it is for, its unit and
+what happens when it is left out.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEVELOPMENT_SECRET = "development-only-secret"  # noqa: S105 - refused outside development, see below
+MIN_SECRET_LENGTH = 32
+"""In characters: what `python -c 'import secrets; print(secrets.token_urlsafe())'` exceeds."""
+
+
+class Settings(BaseSettings):
+    """What one process of the service is told."""
+
+    model_config = SettingsConfigDict(env_prefix="HELDOUT_", frozen=True, extra="ignore")
+
+    environment: Literal["development", "production"] = Field(
+        default="development",
+        description="`production` refuses default secrets and an address that is not https.",
+    )
+    state_dir: Path = Field(
+        default=Path("var/state"), description="Keys, the public list and log, and SQLite's file unless told otherwise."
+    )
+    datasets_dir: Path = Field(default=Path("var/datasets"), description="One folder per indexed data set release.")
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL. Left out: SQLite in `state_dir`.")
+    encoder: str = Field(
+        default="data/models/starter/onnx",
+        description="Makes vectors of pictures and words: the folder of an exported encoder, or an open_clip tag.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on.")
+    base_url: str = Field(
+        default="http://127.0.0.1:8000",
+        description="The address people and labs see, without a slash at the end. Part of commands shown on the site.",
+    )
+    secret: SecretStr = Field(
+        default=SecretStr(DEVELOPMENT_SECRET), description="Seals what the site hands to a browser and takes back."
+    )
+    publish: Literal["auto", "off"] = Field(
+        default="off",
+        description="`auto` publishes a new list soon after a claim, in this process. `off`: the operator publishes.",
+    )
+    publish_delay_s: float = Field(
+        default=3.0, ge=0, description="Quiet seconds `auto` waits for, so that a burst of claims makes one list."
+    )
+    suggestions: Path | None = Field(
+        default=Path("data/collection/queries.json"),
+        description="JSON list of queries offered on the first page. Left out or absent: none are offered.",
+    )
+    max_body_bytes: int = Field(
+        default=15_000_000, ge=1_000, description="Largest request taken, in bytes. Beyond it: 413."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_base(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+            raise ValueError(f"HELDOUT_BASE_URL is {value!r}: give an address such as https://heldout.example")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _safe_in_production(self) -> Self:
+        if self.environment == "production":
+            if self.secret.get_secret_value() == DEVELOPMENT_SECRET:
+                raise ValueError("HELDOUT_SECRET is the development default: set a random one of your own")
+            if len(self.secret.get_secret_value()) < MIN_SECRET_LENGTH:
+                raise ValueError(f"HELDOUT_SECRET is shorter than {MIN_SECRET_LENGTH} characters: set a longer one")
+            if not self.base_url.startswith("https://"):
+                raise ValueError("HELDOUT_BASE_URL must be https in production: browsers send pictures to it")
+        return self
+
+    @property
+    def origin(self) -> str:
+        """Name for a new log: its address without the scheme."""
+        return f"{urlsplit(self.base_url).netloc}{urlsplit(self.base_url).path}/log"
