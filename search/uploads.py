@@ -36,11 +36,13 @@ async def read_picture(request: Request) -> bytes:
         form = await parser.parse()
     except MultiPartException as error:
         raise InputError(f"the form cannot be read ({error.message}): send one file in the field {FIELD!r}") from error
-    async with form:  # type: ignore[attr-defined]
+    try:
         upload = form.get(FIELD)
         if not isinstance(upload, UploadFile):
             raise InputError(f"the form has no file in the field {FIELD!r}: choose a picture")
         return await upload.read()
+    finally:
+        await form.close()
 
 
 async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
@@ -48,7 +50,6 @@ async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
     async for chunk in request.stream():
         received += len(chunk)
         if received > MAX_PICTURE_BYTES + _ENVELOPE_BYTES:
-            raise InputError(
-                f"the upload is larger than {MAX_PICTURE_BYTES // (1024 * 1024)} MB: give a smaller copy of the picture"
-            )
+            # Of this kind, for the parser to close what it has open.
+            raise MultiPartException(f"larger than {MAX_PICTURE_BYTES // (1024 * 1024)} MB, give a smaller copy")
         yield chunk

@@ -1,0 +1,165 @@
+"""The HTTP routes on a real application and engine."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
+
+from heldout.errors import HeldoutError
+from heldout.records import SearchResult
+from search import api, knn, uploads
+
+
+@pytest.fixture(scope="module")
+def client(engine) -> Iterator[TestClient]:
+    app = FastAPI()
+    app.include_router(api.router(lambda: engine))
+    app.include_router(knn.router(lambda: engine))
+
+    @app.exception_handler(HeldoutError)
+    def problem(_: Request, error: HeldoutError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=error.http_status)
+
+    with TestClient(app) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "label"),
+    [
+        ("text", "blue shapes", "caption"),
+        ("url", "https://jane.example/art/000.png", "exact"),
+        ("site", "pins.example", "site"),
+        ("caption", "shapes by jane doe", "caption"),
+    ],
+)
+def test_each_door_answers_what_the_engine_does(client, engine, name: str, question: str, label: str) -> None:
+    response = client.get("/v1/search", params={name: question, "k": 4, "dataset": "art"})
+    assert response.status_code == 200
+    result = SearchResult.model_validate_json(response.content)
+    assert result == getattr(engine, f"search_{name}")(question, k=4, datasets=["art"])
+    assert result.hits[0].label == label
+
+
+def test_a_picture_is_posted_as_a_form(client, engine, world) -> None:
+    data = world.row(world.works[0]).data
+    response = client.post("/v1/search", params={"k": 2}, files={"picture": ("mine.png", data, "image/png")})
+    assert response.status_code == 200
+    assert SearchResult.model_validate_json(response.content) == engine.search_picture(data, k=2)
+
+
+def test_pages_are_asked_for_by_cursor(client) -> None:
+    first = client.get("/v1/search", params={"site": "example", "k": 5}).json()
+    second = client.get("/v1/search", params={"site": "example", "k": 5, "cursor": first["next_cursor"]}).json()
+    assert second["hits"]
+    assert not {hit["sample"]["key"] for hit in first["hits"]} & {
+        hit["sample"]["key"] for hit in second["hits"] if hit["sample"]["dataset"] == "art"
+    }
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"text": "a", "url": "b"}, {"text": ""}, {"site": "://"}, {"text": "a", "cursor": "x"}]
+)
+def test_bad_questions_are_422_with_a_reason(client, params: dict[str, str]) -> None:
+    response = client.get("/v1/search", params=params)
+    assert response.status_code == 422
+    assert response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "multipart/form-data; boundary=x"),
+        (b"{}", "application/json"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="other"\r\n\r\n1\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+        ),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="picture"\r\n\r\n1\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+        ),
+        (b"garbage", "multipart/form-data; boundary=x"),
+        (b"garbage", "multipart/form-data"),
+    ],
+)
+def test_uploads_that_are_no_picture_form_are_422(client, content: bytes, kind: str) -> None:
+    response = client.post("/v1/search", content=content, headers={"Content-Type": kind})
+    assert response.status_code == 422
+    assert "picture" in response.json()["detail"]
+
+
+def test_an_upload_over_the_limit_is_refused_before_it_is_read_whole(client) -> None:
+    sent = 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n'
+        for _ in range(60):
+            sent += 1
+            yield bytes(1024 * 1024)
+
+    response = client.post("/v1/search", content=body(), headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert response.status_code == 422
+    assert "MB" in response.json()["detail"]
+
+
+def test_a_query_picture_touches_neither_disk_nor_log(
+    client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    written: list[object] = []
+    opened = tempfile._TemporaryFileArgs if hasattr(tempfile, "_TemporaryFileArgs") else None
+    assert opened is None
+    real = tempfile.TemporaryFile
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", lambda *args, **kwargs: written.append(args) or real(*args, **kwargs)
+    )
+    large = b"\x89PNG\r\n\x1a\n" + b"secretpicture" * 400_000
+    with caplog.at_level(logging.DEBUG):
+        client.post("/v1/search", files={"picture": ("secretname.png", large, "image/png")})
+    assert written == []
+    assert list(tmp_path.iterdir()) == []
+    assert "secret" not in caplog.text
+    assert uploads._InMemory.spool_max_size > len(large)
+
+
+def test_data_sets_are_listed(client, engine) -> None:
+    names = [dataset["name"] for dataset in client.get("/v1/datasets").json()]
+    assert names == ["art", "more"] == [dataset.name for dataset in engine.datasets()]
+
+
+def test_one_sample_is_shown(client, engine) -> None:
+    assert client.get("/v1/samples/art/3").json() == engine.samples("art", [3])[0].model_dump()
+    assert client.get("/v1/samples/art/999999").status_code == 404
+    assert client.get("/v1/samples/none/1").status_code == 404
+    assert client.get("/v1/samples/art/3", params={"generation": 77}).status_code == 409
+
+
+def test_a_thumbnail_is_cacheable_per_generation(client) -> None:
+    plain = client.get("/v1/thumbnails/art/0.webp")
+    assert plain.status_code == 200
+    assert plain.headers["content-type"] == "image/webp"
+    assert plain.content[8:12] == b"WEBP"
+    assert plain.headers["cache-control"] == "no-cache"
+    named = client.get("/v1/thumbnails/art/0.webp", params={"generation": 1})
+    assert "immutable" in named.headers["cache-control"]
+    cached = client.get("/v1/thumbnails/art/0.webp", headers={"If-None-Match": plain.headers["etag"]})
+    assert (cached.status_code, cached.content) == (304, b"")
+
+
+@pytest.mark.parametrize("name", ["0.png", "x.webp", "-1.webp", "99999.webp", "1" * 5_000 + ".webp", "²۳.webp"])
+def test_other_thumbnails_are_not_found(client, name: str) -> None:
+    assert client.get(f"/v1/thumbnails/art/{name}").status_code == 404
+
+
+def test_a_sample_without_picture_has_no_thumbnail(client, engine, world) -> None:
+    (lost,) = engine.search_caption("lost castle", datasets=["art"]).hits
+    response = client.get(f"/v1/thumbnails/art/{lost.sample.id}.webp")
+    assert response.status_code == 404
+    assert "no picture" in response.json()["detail"]

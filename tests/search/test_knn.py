@@ -1,0 +1,166 @@
+"""clip-retrieval's routes, asked as its unmodified clients ask: no Content-Type, nulls, absurd counts."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
+
+from heldout.errors import HeldoutError
+from search import knn
+
+
+@pytest.fixture(scope="module")
+def client(engine) -> Iterator[TestClient]:
+    app = FastAPI()
+    app.include_router(knn.router(lambda: engine))
+
+    @app.exception_handler(HeldoutError)
+    def problem(_: Request, error: HeldoutError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=error.http_status)
+
+    with TestClient(app) as opened:
+        yield opened
+
+
+def _clip_client(**fields: Any) -> bytes:
+    """The body that clip-retrieval's ClipClient sends by default."""
+    body = {
+        "text": None,
+        "image": None,
+        "image_url": None,
+        "embedding_input": None,
+        "deduplicate": True,
+        "use_safety_model": True,
+        "use_violence_detector": True,
+        "indice_name": "art",
+        "use_mclip": False,
+        "aesthetic_score": 9,
+        "aesthetic_weight": 0.5,
+        "modality": "image",
+        "num_images": 40,
+        "num_result_ids": 40,
+    }
+    return json.dumps(body | fields).encode()
+
+
+def _ask(client: TestClient, **fields: Any) -> Any:
+    request = client.build_request("POST", "/knn-service", content=_clip_client(**fields))
+    assert "content-type" not in request.headers
+    response = client.send(request)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_indices_are_listed_by_name(client) -> None:
+    response = client.get("/indices-list")
+    assert response.json() == ["art", "more"]
+    assert response.headers["access-control-allow-origin"] == "*"
+
+
+def test_a_text_is_answered_best_first_with_metadata(client, engine) -> None:
+    results = _ask(client, text="red", deduplicate=False)
+    assert len(results) == 40
+    assert {"url", "caption", "id", "similarity"} <= results[0].keys()
+    assert type(results[0]["id"]) is int
+    similarities = [result["similarity"] for result in results]
+    assert similarities == sorted(similarities, reverse=True)
+    sample = engine.samples("art", [results[0]["id"]])[0]
+    assert (results[0]["url"], results[0]["caption"]) == (sample.url, sample.caption)
+
+
+def test_a_picture_and_its_embedding_have_one_answer(client, encoder, world) -> None:
+    from heldout.pictures import decode_picture
+
+    data = world.row(world.works[1]).data
+    by_image = _ask(client, image=base64.b64encode(data).decode(), deduplicate=False)
+    row = encoder.embed_images([decode_picture(data)])[0].tolist()
+    by_embedding = _ask(client, embedding_input=row, deduplicate=False)
+    assert [result["id"] for result in by_image] == [result["id"] for result in by_embedding]
+    assert by_image[0]["similarity"] == pytest.approx(1.0, abs=2e-3)
+
+
+def test_text_goes_before_image(client, world) -> None:
+    image = base64.b64encode(world.row(world.works[1]).data).decode()
+    assert _ask(client, text="red", image=image) == _ask(client, text="red")
+    assert _ask(client, text="", image=image) == _ask(client, image=image)
+
+
+def test_results_beyond_the_images_asked_for_carry_id_and_similarity_only(client, world) -> None:
+    results = _ask(client, text="blue", num_images=3, num_result_ids=3_000, deduplicate=False)
+    assert len(results) == sum(row.data is not None for row in world.rows)
+    assert "url" in results[2]
+    assert all(result.keys() == {"id", "similarity"} for result in results[3:])
+
+
+def test_absurd_counts_are_capped(client) -> None:
+    assert _ask(client, text="blue", num_images=10**12, num_result_ids=-5)
+
+
+def test_deduplication_hides_lookalikes_but_no_copy_of_the_query(client, engine, encoder, world) -> None:
+    work = world.works[3]
+    image = base64.b64encode(world.row(work).data).decode()
+    every = _ask(client, image=image, num_result_ids=3_000, deduplicate=False)
+    fewer = _ask(client, image=image, num_result_ids=3_000)
+    assert len(fewer) < len(every)
+    keys = {sample.key for sample in engine.samples("art", [result["id"] for result in fewer])}
+    assert {work, *world.copies[work].values()} <= keys
+    copies = {
+        hit.sample.id
+        for hit in engine.search_picture(world.row(work).data, datasets=["art"]).hits
+        if hit.label != "similar"
+    }
+    with engine.generation("art") as generation:
+        rows = generation.embeddings([result["id"] for result in fewer if result["id"] not in copies])
+    cosines = rows @ rows.T - 2 * np.eye(len(rows))
+    assert cosines.max() <= knn.DUPLICATE_COSINE
+
+
+def test_metadata_is_given_by_id(client, engine) -> None:
+    body = json.dumps({"ids": [5, 2, 5], "indice_name": "art"}).encode()
+    response = client.send(client.build_request("POST", "/metadata", content=body))
+    assert [entry["id"] for entry in response.json()] == [5, 2, 5]
+    assert response.json()[1]["metadata"]["url"] == engine.samples("art", [2])[0].url
+    empty = client.post(
+        "/metadata", content=b'{"ids": [], "indice_name": "art"}', headers={"Content-Type": "text/plain"}
+    )
+    assert empty.json() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        _clip_client(),
+        _clip_client(text="red", indice_name=None),
+        _clip_client(text="red", modality="text"),
+        _clip_client(text="red", num_images="many"),
+        _clip_client(image="!"),
+        _clip_client(image_url="http://localhost/"),
+        _clip_client(embedding_input=[1.0, 2.0]),
+        _clip_client(embedding_input=[0.0] * 48),
+        _clip_client(embedding_input="x"),
+        json.dumps({"text": "red"}).encode(),
+    ],
+)
+def test_what_cannot_be_answered_is_422_with_a_reason(client, body: bytes) -> None:
+    response = client.post("/knn-service", content=body)
+    assert response.status_code == 422
+    assert response.json()["detail"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"ids": ["1"], "indice_name": "art"}', b'{"ids": [1]}'])
+def test_bad_metadata_requests_are_422(client, body: bytes) -> None:
+    assert client.post("/metadata", content=body).status_code == 422
+
+
+def test_an_unknown_index_is_404(client) -> None:
+    assert client.post("/knn-service", content=_clip_client(text="red", indice_name="laion5B")).status_code == 404
+    assert client.post("/metadata", content=b'{"ids": [], "indice_name": "laion5B"}').status_code == 404

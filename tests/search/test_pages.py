@@ -1,0 +1,135 @@
+"""Grouping and paging of whole answers: every hit once, every copy listed, no page hides what another did not show."""
+
+from collections.abc import Callable
+
+import pytest
+
+from heldout.errors import InputError
+from heldout.fingerprints import MATCH_DISTANCE
+from heldout.records import SearchResult
+from search.merge import Ref, similar
+from search.pages import cut_page
+from search.groups import MAX_MEMBERS, Link
+from search.rankings import Answer, Listed
+
+
+def _all_pages(ask: Callable[[str | None], SearchResult]) -> list[SearchResult]:
+    pages = [ask(None)]
+    while pages[-1].next_cursor is not None:
+        pages.append(ask(pages[-1].next_cursor))
+    return pages
+
+
+def _shown(pages: list[SearchResult]) -> list[tuple[str, str]]:
+    return [
+        (sample.dataset, sample.key) for page in pages for group in page.groups for sample in page.samples_of(group)
+    ]
+
+
+DOORS = {
+    "picture": lambda engine, world: (
+        lambda cursor: engine.search_picture(world.row(world.works[3]).data, k=3, cursor=cursor)
+    ),
+    "text": lambda engine, world: lambda cursor: engine.search_text("green shapes", k=3, cursor=cursor),
+    "site": lambda engine, world: lambda cursor: engine.search_site("example", k=3, cursor=cursor),
+    "caption": lambda engine, world: lambda cursor: engine.search_caption("pinned", k=3, cursor=cursor),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_pages_together_show_every_sample_once(engine, world, door: str) -> None:
+    ask = DOORS[door](engine, world)
+    pages = _all_pages(ask)
+    assert len(pages) > 3
+    shown = _shown(pages)
+    assert len(shown) == len(set(shown))
+    assert all(len(page.groups) <= 3 for page in pages[1:])
+
+
+def test_a_site_is_paged_through_completely(engine, world, other_world) -> None:
+    shown = _shown(_all_pages(DOORS["site"](engine, world)))
+    assert set(shown) == {("art", row.key) for row in world.rows} | {("more", row.key) for row in other_world.rows}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_hit_is_in_exactly_one_group(engine, world, door: str) -> None:
+    for page in _all_pages(DOORS[door](engine, world)):
+        assert sorted(position for group in page.groups for position in group.hits) == list(range(len(page.hits)))
+        for group in page.groups:
+            samples = page.samples_of(group)
+            assert group.n_samples == len(samples)
+            assert group.hosts == sorted({sample.host for sample in samples if sample.host is not None})
+            assert group.complete
+
+
+def test_a_group_has_all_copies_wherever_they_are(engine, world, other_world) -> None:
+    for work in world.works[::3]:
+        result = engine.search_caption(f'"{world.row(work).caption}"')
+        together = [{(sample.dataset, sample.key) for sample in result.samples_of(group)} for group in result.groups]
+        (keys,) = [keys for keys in together if ("art", work) in keys]
+        expected = {("art", key) for key in (work, *world.copies[work].values())}
+        if work == world.works[0]:
+            expected.add(("more", other_world.copies["art"]["bytes"]))
+        assert keys == expected
+
+
+def test_copies_carry_their_proof(engine, world) -> None:
+    result = engine.search_caption(f'"{world.row(world.works[3]).caption}"', datasets=["art"])
+    (group,) = result.groups
+    proofs = {copy.sample.key: (copy.channel, copy.distance) for copy in group.copies}
+    planted = world.copies[world.works[3]]
+    assert proofs[planted["bytes"]] == ("bytes", 0)
+    assert all(distance <= MATCH_DISTANCE for _, distance in proofs.values())
+    assert proofs[planted["jpeg"]][0] == "pdq"
+
+
+def test_pictures_alike_by_colour_only_are_not_grouped(engine, world) -> None:
+    result = engine.search_text("yellow", k=50, datasets=["art"])
+    copies_of = {key: work for work in world.works for key in (work, *world.copies.get(work, {}).values())}
+    for group in result.groups:
+        works = {copies_of.get(sample.key, sample.key) for sample in result.samples_of(group)}
+        assert len(works) == 1
+
+
+def test_dead_samples_are_groups_of_one(engine) -> None:
+    result = engine.search_caption("lost castle", datasets=["art"])
+    assert [(group.n_samples, group.copies) for group in result.groups] == [(1, [])]
+
+
+def test_a_cursor_of_another_question_is_refused(engine) -> None:
+    cursor = engine.search_text("red", k=1).next_cursor
+    assert cursor is not None
+    for ask in (
+        lambda: engine.search_text("blue", k=1, cursor=cursor),
+        lambda: engine.search_caption("red", k=1, cursor=cursor),
+        lambda: engine.search_text("red", k=1, datasets=["art"], cursor=cursor),
+    ):
+        with pytest.raises(InputError, match="another question"):
+            ask()
+
+
+def test_a_cursor_does_not_tell_the_question(engine) -> None:
+    import base64
+
+    cursor = engine.search_text("red private words", k=1).next_cursor
+    assert cursor is not None
+    assert b"private" not in base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+
+
+def test_a_group_with_more_copies_than_listed_does_not_hide_the_rest() -> None:
+    crowd = [Ref("a", sample) for sample in range(MAX_MEMBERS + 500)]
+    answer = Answer(Listed(similar([(ref, 1.0 - ref.id / 10_000) for ref in crowd])))
+    shown: set[Ref] = set()
+    rank: int | None = 0
+
+    def links_of(refs: object) -> list[Link]:
+        return [Link(ref, other, "pdq", 1) for ref in refs for other in crowd if other != ref]
+
+    pages = 0
+    while rank is not None:
+        page = cut_page(answer, rank, 1, links_of)
+        shown |= {member for card in page.cards for member in card.component.members}
+        assert not page.cards or not page.cards[0].component.complete
+        rank = page.next_rank
+        pages += 1
+    assert shown == set(crowd)

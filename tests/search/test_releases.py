@@ -1,0 +1,133 @@
+"""Generations swapped under a running engine: no request fails, pages keep their meaning, misfits are refused."""
+
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from heldout.errors import ConflictError, NotFoundError
+from search.engine import SearchEngine
+
+Build = Callable[..., None]
+
+
+@pytest.fixture
+def release(datasets_dir: Path, tmp_path: Path) -> Path:
+    """A copy of one data set that a test may change."""
+    shutil.copytree(datasets_dir / "more", tmp_path / "more")
+    return tmp_path / "more"
+
+
+def test_a_new_generation_is_taken_up(release: Path, encoder, rebuild: Build) -> None:
+    engine = SearchEngine.open(release.parent, encoder)
+    assert [dataset.generation for dataset in engine.datasets()] == [1]
+    assert engine.refresh() == {}
+    rebuild(release)
+    assert [dataset.generation for dataset in engine.datasets()] == [1], "not before it is asked to"
+    assert engine.refresh() == {}
+    assert [dataset.generation for dataset in engine.datasets()] == [2]
+    assert engine.search_text("red").generations == {"more": 2}
+    engine.close()
+
+
+def test_pages_go_on_over_one_swap_and_say_so_after_two(release: Path, encoder, rebuild: Build) -> None:
+    engine = SearchEngine.open(release.parent, encoder)
+    first = engine.search_text("red", k=4)
+    second = engine.search_text("red", k=4, cursor=first.next_cursor)
+    rebuild(release)
+    engine.refresh()
+    again = engine.search_text("red", k=4, cursor=first.next_cursor)
+    assert again == second
+    assert again.generations == {"more": 1}
+    assert engine.samples("more", [0], generation=1)
+    rebuild(release)
+    engine.refresh()
+    with pytest.raises(ConflictError, match="search again"):
+        engine.search_text("red", k=4, cursor=first.next_cursor)
+    with pytest.raises(ConflictError, match="generation 1, now 3"):
+        engine.samples("more", [0], generation=1)
+    engine.close()
+
+
+def test_no_request_fails_while_generations_are_swapped(release: Path, encoder, world, rebuild: Build) -> None:
+    engine = SearchEngine.open(release.parent, encoder)
+    picture = world.row(world.works[0]).data
+    failures: list[BaseException] = []
+    answered: dict[int, int] = {}
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                result = engine.search_picture(picture, k=5)
+                assert result.hits[0].label == "exact"
+                engine.search_site("example", k=20)
+                engine.thumbnail("more", 0)
+                number = result.generations["more"]
+                answered[number] = answered.get(number, 0) + 1
+            except BaseException as error:  # noqa: BLE001 - the test reports whatever it is
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        rebuild(release)
+        assert engine.refresh() == {}
+    done.set()
+    for thread in threads:
+        thread.join()
+    engine.close()
+    assert failures == []
+    assert len(answered) > 1, f"several generations should have answered: {answered}"
+
+
+def test_a_request_under_way_keeps_its_generation_open(release: Path, encoder, rebuild: Build) -> None:
+    engine = SearchEngine.open(release.parent, encoder)
+    with engine.generation("more") as held:
+        for _ in range(3):
+            rebuild(release)
+            engine.refresh()
+        assert held.number == 1
+        assert held.samples([0])[0].id == 0
+        assert held.search_embedding(encoder.embed_texts(["red"]), 3)[1].shape == (1, 3)
+    engine.close()
+
+
+def test_an_index_of_another_model_is_refused_on_opening(datasets_dir: Path, other_encoder) -> None:
+    with pytest.raises(ConflictError, match=r"patches/4x4.*patches/other"):
+        SearchEngine.open(datasets_dir, other_encoder)
+
+
+def test_a_new_generation_of_another_model_is_refused_and_the_old_one_serves(
+    release: Path, encoder, other_encoder, rebuild: Build
+) -> None:
+    engine = SearchEngine.open(release.parent, encoder)
+    rebuild(release, encoder=other_encoder)
+    refused = engine.refresh()
+    assert isinstance(refused["more"], ConflictError)
+    assert engine.search_text("red").generations == {"more": 1}
+    engine.close()
+
+
+def test_a_new_data_set_appears_and_a_removed_one_goes(release: Path, encoder) -> None:
+    engine = SearchEngine.open(release.parent, encoder)
+    shutil.copytree(release, release.parent / "extra")
+    engine.refresh()
+    assert [dataset.name for dataset in engine.datasets()] == ["extra", "more"]
+    shutil.rmtree(release.parent / "extra")
+    engine.refresh()
+    assert [dataset.name for dataset in engine.datasets()] == ["more"]
+    with pytest.raises(NotFoundError):
+        engine.search_text("red", datasets=["extra"])
+    engine.close()
+
+
+def test_an_empty_folder_is_an_engine_without_data_sets(tmp_path: Path, encoder) -> None:
+    engine = SearchEngine.open(tmp_path, encoder)
+    assert engine.datasets() == []
+    assert engine.search_text("red").hits == []
+    engine.close()
