@@ -45,11 +45,42 @@ class Matches:
     """(n,) Position in `records.ASSURANCES`; 0 where there is no rule."""
     since: npt.NDArray[np.int32]
     """(n,) Days since 1970-01-01; 0 where there is no rule."""
+    unreadable: npt.NDArray[np.bool_]
+    """(n,) Where something was given that could not be looked up, as a URL without a canonical key."""
 
     @property
     def found(self) -> npt.NDArray[np.bool_]:
         """(n,) Where there is a rule."""
         return np.not_equal(self.rule, NO_RULE)
+
+    def or_else(self, other: "Matches") -> "Matches":
+        """These answers, and where there is no rule the other's to the same questions."""
+        found = self.found
+        return Matches(
+            np.where(found, self.rule, other.rule),
+            np.where(found, self.assurance, other.assurance),
+            np.where(found, self.since, other.since),
+            self.unreadable | other.unreadable,
+        )
+
+    def grouped(self, owner: Sequence[int], n: int) -> "Matches":
+        """Answers to n samples, of which each owns some of these questions: the one of highest assurance.
+
+        Args:
+            owner: for each question the number of its sample.
+            n: number of samples.
+        """
+        owners = np.asarray(owner, dtype=np.int64)
+        order = np.argsort(self.assurance, kind="stable")
+        found = order[self.found[order]]  # weakest first: the strongest is written last
+        rule = np.full(n, NO_RULE, np.int64)
+        assurance, since = np.zeros(n, np.uint8), np.zeros(n, np.int32)
+        unreadable = np.zeros(n, np.bool_)
+        rule[owners[found]] = self.rule[found]
+        assurance[owners[found]] = self.assurance[found]
+        since[owners[found]] = self.since[found]
+        unreadable[owners[self.unreadable]] = True
+        return Matches(rule, assurance, since, unreadable)
 
     def since_date(self, position: int) -> date:
         """Since when the entry at this position has been in force."""
@@ -63,13 +94,13 @@ class _Entries:
     assurance: npt.NDArray[np.uint8]
     since: npt.NDArray[np.int32]
 
-    def answer(self, rule: npt.NDArray[np.int64]) -> Matches:
+    def answer(self, rule: npt.NDArray[np.int64], unreadable: npt.NDArray[np.bool_] | None = None) -> Matches:
         found = rule != NO_RULE
         assurance = np.zeros(len(rule), np.uint8)
         since = np.zeros(len(rule), np.int32)
         assurance[found] = self.assurance[rule[found]]
         since[found] = self.since[rule[found]]
-        return Matches(rule, assurance, since)
+        return Matches(rule, assurance, since, np.zeros(len(rule), np.bool_) if unreadable is None else unreadable)
 
 
 class ExclusionList:
@@ -159,21 +190,23 @@ class ExclusionList:
         return len(self._pdq) > 0
 
     def lookup_urls(self, urls: Sequence[str | None]) -> Matches:
-        """Entries of URLs. None, and what has no canonical key, has no entry."""
+        """Entries of URLs. None has no entry; what has no canonical key is `unreadable`."""
         positions: list[int] = []
         digests: list[bytes] = []
+        unreadable = np.zeros(len(urls), np.bool_)
         for position, url in enumerate(urls):
             if url is None:
                 continue
             try:
                 digests.append(key_digest(canonical_key(url))[:8])
             except InputError:
+                unreadable[position] = True
                 continue
             positions.append(position)
         keys = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
         rule = np.full(len(urls), NO_RULE, np.int64)
         rule[positions] = _positions(self._keys, keys)
-        return self._urls.answer(rule)
+        return self._urls.answer(rule, unreadable)
 
     def lookup_sha256(self, digests: Sequence[bytes | None]) -> Matches:
         """Entries of pictures with these very bytes. None, and what is not 32 bytes, has no entry."""

@@ -17,6 +17,7 @@ MIN_QUALITY: Final = 50
 """Smallest PDQ quality, 0-100, of a picture that may match: below, flat pictures collide."""
 
 PDQ_BYTES: Final = 32
+N_ORIENTATIONS: Final = 8
 
 _CHUNK_BYTES = 32 * 1024 * 1024  # of one temporary array
 

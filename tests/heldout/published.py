@@ -31,6 +31,10 @@ ROLES = ("root", "targets", "snapshot", "timestamp")
 BASE_URL = "http://registry.example"
 
 
+def new_key() -> CryptoSigner:
+    return CryptoSigner.generate_ed25519()
+
+
 @dataclass(frozen=True)
 class UrlRule:
     url: str
@@ -82,7 +86,7 @@ class Site:
     """What a server publishes, and the keys behind it."""
 
     log_signer: Signer = field(default_factory=lambda: Signer.generate("registry.example/log"))
-    keys: dict[str, CryptoSigner] = field(default_factory=lambda: {r: CryptoSigner.generate_ed25519() for r in ROLES})
+    keys: dict[str, CryptoSigner] = field(default_factory=lambda: {role: new_key() for role in ROLES})
     files: dict[str, bytes] = field(default_factory=dict)
     """Path below the base URL -> content, of everything published so far."""
     leaves: list[bytes] = field(default_factory=list)

@@ -14,7 +14,7 @@ from heldout.exclusion import ExclusionList
 from heldout.pull import pull
 from heldout.stored import ListFolder
 from tests.heldout.conftest import IMAGES, URLS, PullSite
-from tests.heldout.published import BASE_URL, CryptoSigner, Site, UrlRule
+from tests.heldout.published import BASE_URL, Site, UrlRule, new_key
 
 NEW_URL = UrlRule("https://art.example/new.jpg")
 
@@ -99,7 +99,7 @@ def test_list_of_many_thousand_entries_is_consistent_over_several_tile_levels(
 
 
 def test_root_rotation_is_followed(site: Site, pulled: Path, pull_site: PullSite) -> None:
-    site.rotate_root(new_keys={role: CryptoSigner.generate_ed25519() for role in ("root", "timestamp", "targets")})
+    site.rotate_root(new_keys={role: new_key() for role in ("root", "timestamp", "targets")})
     site.publish([*URLS, NEW_URL], IMAGES)
     assert pull_site().manifest.version == 2
     assert ExclusionList.open(pulled).doubts == ()
@@ -239,17 +239,17 @@ def lie_expired(site: Site) -> None:
 
 
 def lie_stranger_signs_targets(site: Site) -> None:
-    site.keys["targets"] = CryptoSigner.generate_ed25519()
+    site.keys["targets"] = new_key()
     site.publish(URLS, IMAGES)
 
 
 def lie_stranger_signs_timestamp(site: Site) -> None:
-    site.keys["timestamp"] = CryptoSigner.generate_ed25519()
+    site.keys["timestamp"] = new_key()
     site.publish(URLS, IMAGES)
 
 
 def lie_stranger_rotates_root(site: Site) -> None:
-    site.keys["root"] = CryptoSigner.generate_ed25519()
+    site.keys["root"] = new_key()
     site.rotate_root()
     site.publish(URLS, IMAGES)
 

@@ -1,0 +1,224 @@
+"""What a filter run did, as an in-toto Statement v1 that anyone holding the same shards and list can make again.
+
+    subject     the output shards, by SHA-256
+    predicate   which list (manifest digest, version, log), which inputs (by SHA-256), what was dropped by which rule
+
+No clock, no machine, no absolute path is in it: the same inputs, list and versions give the same bytes.
+Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md. Fields: docs/formats/filter-report.md.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from heldout import __version__
+from heldout.checkpoint import to_base64
+from heldout.errors import InputError, VerificationError
+from heldout.exclusion import ExclusionList, Kind, Matches
+from heldout.leaves import format_at
+from heldout.records import ASSURANCES
+
+REPORT_NAME: Final = "report.json"
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "heldout:filter-report/1"
+
+
+@dataclass
+class Tally:
+    """Counts of one shard. Picklable, since shards are filtered in other processes."""
+
+    n_in: int = 0
+    n_kept: int = 0
+    dropped: Counter[tuple[Kind, int]] = field(default_factory=Counter)
+    """By rule kind and assurance code; a sample that several rules name counts for the first of url, sha256, pdq."""
+    n_unreadable_urls: int = 0
+    """Samples whose URL has no canonical key, and so was not looked up."""
+    n_unreadable_pictures: int = 0
+    """Samples whose picture could not be decoded; they were looked up by URL and SHA-256 alone."""
+
+    def count(self, answers: dict[Kind, Matches]) -> npt.NDArray[np.bool_]:
+        """Count a batch of samples, and say which are kept.
+
+        Args:
+            answers: for each kind in its order of precedence, the answers to the same n samples.
+
+        Returns:
+            (n,) bool, True where no rule was found.
+        """
+        n = max((len(matches.rule) for matches in answers.values()), default=0)
+        kept = np.ones(n, dtype=np.bool_)
+        for kind, matches in answers.items():
+            for code in matches.assurance[kept & matches.found]:
+                self.dropped[kind, int(code)] += 1
+            kept &= ~matches.found
+        self.n_in += n
+        self.n_kept += int(kept.sum())
+        return kept
+
+    def add(self, other: "Tally") -> None:
+        """Add another shard's counts."""
+        self.n_in += other.n_in
+        self.n_kept += other.n_kept
+        self.dropped.update(other.dropped)
+        self.n_unreadable_urls += other.n_unreadable_urls
+        self.n_unreadable_pictures += other.n_unreadable_pictures
+
+    def to_json(self) -> dict[str, Any]:
+        """As the report holds it."""
+        dropped: dict[str, dict[str, int]] = {}
+        for (kind, code), n in self.dropped.items():
+            dropped.setdefault(kind, {})[ASSURANCES[code]] = n
+        return {
+            "n_in": self.n_in,
+            "n_kept": self.n_kept,
+            "n_dropped": self.n_in - self.n_kept,
+            "dropped": dropped,
+            "n_unreadable_urls": self.n_unreadable_urls,
+            "n_unreadable_pictures": self.n_unreadable_pictures,
+        }
+
+
+@dataclass(frozen=True)
+class FilteredShard:
+    """One shard that went through."""
+
+    name: str
+    """Path below the output folder, with slashes."""
+    input_sha256: str
+    output_sha256: str
+    tally: Tally
+
+
+def build_report(
+    exclusions: ExclusionList, shards: list[FilteredShard], failed: list[str], *, url_column: str | None
+) -> bytes:
+    """The statement's one encoding."""
+    shards = sorted(shards, key=lambda shard: shard.name)
+    total = Tally()
+    for shard in shards:
+        total.add(shard.tally)
+    version = exclusions.version
+    manifest = version.manifest
+    predicate = {
+        "tool": {"heldout": __version__, "pyarrow": pa.__version__},
+        "list": {
+            "manifest_sha256": version.manifest_sha256.hex(),
+            "version": manifest.version,
+            "as_of": None if manifest.as_of is None else format_at(manifest.as_of),
+            "canonicalisation": manifest.canonicalisation,
+            "log": {
+                "origin": manifest.log.origin,
+                "vkey": manifest.log.vkey,
+                "size": manifest.log.size,
+                "root": to_base64(manifest.log.root),
+                "list_index": None if version.proved is None else version.proved.logged.index,
+            },
+            "is_verified": not exclusions.doubts,
+        },
+        "options": {"min_assurance": exclusions.min_assurance, "url_column": url_column},
+        "shards": [
+            {"name": shard.name, "input": {"sha256": shard.input_sha256}, **shard.tally.to_json()} for shard in shards
+        ],
+        "failed": sorted(failed),
+        "total": total.to_json(),
+    }
+    statement = {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": shard.name, "digest": {"sha256": shard.output_sha256}} for shard in shards],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": predicate,
+    }
+    return json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class ReportCheck:
+    """What could be checked of a report."""
+
+    n_intact: int
+    """Output shards at hand that have the digest the report gives."""
+    missing: tuple[str, ...]
+    """Output shards that are not beside the report."""
+    manifest_sha256: str
+    """Of the list that was applied."""
+    total: dict[str, Any]
+
+
+def is_report(value: object) -> bool:
+    """Whether parsed JSON is such a statement."""
+    return isinstance(value, dict) and value.get("predicateType") == PREDICATE_TYPE
+
+
+def verify_report(path: Path, *, manifest_sha256: bytes | None = None) -> ReportCheck:
+    """Check a report against the output shards beside it, and its sums.
+
+    A report is not signed: what it proves is that these files are what the run it describes wrote.
+
+    Args:
+        path: the report.
+        manifest_sha256: digest of the list it should be about, if known.
+
+    Raises:
+        InputError: it cannot be read or is not a report.
+        VerificationError: a shard was changed, the counts contradict each other, or the list is another.
+    """
+    try:
+        statement = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}): give the report of heldout filter") from error
+    if not is_report(statement) or statement.get("_type") != STATEMENT_TYPE:
+        raise InputError(f"{path} is not a filter report ({PREDICATE_TYPE}): give the report of heldout filter")
+    try:
+        subjects = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+        predicate = statement["predicate"]
+        shards, total, digest = predicate["shards"], predicate["total"], predicate["list"]["manifest_sha256"]
+        _check_sums([*shards, total], path)
+        for key in ("n_in", "n_kept", "n_dropped"):
+            if sum(shard[key] for shard in shards) != total[key]:
+                raise VerificationError(f"{path}: the shards' {key} do not add up to the total: the report was changed")
+        if sorted(shard["name"] for shard in shards) != sorted(subjects):
+            raise VerificationError(f"{path}: its subjects are not its shards: the report was changed")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise VerificationError(f"{path} lacks a field of a filter report ({error}): it was changed") from error
+    if manifest_sha256 is not None and manifest_sha256.hex() != digest:
+        raise VerificationError(f"{path} is about the list with manifest {digest}, not {manifest_sha256.hex()}")
+    missing = [name for name in subjects if not _check_output(path, name, subjects[name])]
+    return ReportCheck(len(subjects) - len(missing), tuple(missing), digest, total)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, hashlib.sha256).hexdigest()
+
+
+def _check_sums(counts: list[dict[str, Any]], path: Path) -> None:
+    for count in counts:
+        n_dropped = sum(n for by_assurance in count["dropped"].values() for n in by_assurance.values())
+        if n_dropped != count["n_dropped"] or count["n_in"] != count["n_kept"] + n_dropped:
+            name = count.get("name", "the total")
+            raise VerificationError(f"{path}: the counts of {name} contradict each other: the report was changed")
+
+
+def _check_output(report: Path, name: str, sha256: str) -> bool:
+    """Whether a shard is at hand. Raises VerificationError if it is, and was changed."""
+    relative = Path(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise VerificationError(f"{report} names {name!r}, outside its own folder: the report was changed")
+    path = report.parent / relative
+    try:
+        found = sha256_file(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error
+    if found != sha256:
+        raise VerificationError(f"{path} is not what the run wrote (SHA-256 {found}): it was changed since")
+    return True
