@@ -51,10 +51,11 @@ def _near(generations: Mapping[str, Generation], samples: Mapping[Ref, Sample]) 
     queries = orientations(upright).reshape(-1, 32)
     for dataset, generation in generations.items():
         found = generation.search_pdq(queries, MATCH_DISTANCE)
-        for position, (ref, _) in enumerate(hashed):
-            turned = found[position * N_ORIENTATIONS : (position + 1) * N_ORIENTATIONS]
-            for other, distance in nearest_of(generation, turned):
-                if (copy := Ref(dataset, other)) != ref:
+        nearest = [_nearest(found[start : start + N_ORIENTATIONS]) for start in range(0, len(queries), N_ORIENTATIONS)]
+        busy = _busy(generation, {sample for by_sample in nearest for sample in by_sample})
+        for (ref, _), by_sample in zip(hashed, nearest, strict=True):
+            for other, distance in by_sample.items():
+                if other in busy and (copy := Ref(dataset, other)) != ref:
                     yield Link(ref, copy, "pdq", distance)
 
 
@@ -62,17 +63,27 @@ def nearest_of(
     generation: Generation, found: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]
 ) -> list[tuple[int, int]]:
     """One picture's hits over its orientations as (id, smallest distance), nearest first; plain pictures left out."""
-    nearest: dict[int, int] = {}
-    for ids, distances in found:
-        for sample, distance in zip(ids.tolist(), distances.tolist(), strict=True):
-            nearest[sample] = min(distance, nearest.get(sample, distance))
-    busy = {sample.id for sample in generation.samples(list(nearest)) if is_busy(sample)}
+    nearest = _nearest(found)
+    busy = _busy(generation, nearest)
     return sorted(((sample, distance) for sample, distance in nearest.items() if sample in busy), key=_by_distance)
 
 
 def is_busy(sample: Sample) -> bool:
     """Whether there is enough in the picture for its PDQ to mean something."""
     return sample.pdq_quality is not None and sample.pdq_quality >= MIN_QUALITY
+
+
+def _nearest(found: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]) -> dict[int, int]:
+    """Sample -> its smallest distance to any of the orientations."""
+    nearest: dict[int, int] = {}
+    for ids, distances in found:
+        for sample, distance in zip(ids.tolist(), distances.tolist(), strict=True):
+            nearest[sample] = min(distance, nearest.get(sample, distance))
+    return nearest
+
+
+def _busy(generation: Generation, ids: Iterable[int]) -> set[int]:
+    return {sample.id for sample in generation.samples(list(ids)) if is_busy(sample)}
 
 
 def _by_distance(pair: tuple[int, int]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 from search.merge import Ref
 
 MAX_MEMBERS: Final = 1_000
-"""Members of one component after which it stops growing. It then says that it is incomplete."""
+"""Members at which a component stops growing and says that it is incomplete."""
 
 
 class Link(NamedTuple):
@@ -80,15 +80,13 @@ class _Forest:
         fresh = []
         for link in links:
             if link.other not in self._parents:
-                home = self.component(link.ref)
-                if len(home.members) >= self._max_members:
-                    home.complete = False
+                if self._is_full(link.ref):
                     continue
                 self.add(link.other)
                 fresh.append(link.other)
             self.unite(link.ref, link.other)
             self._prove(link)
-        return fresh
+        return [ref for ref in fresh if not self._is_full(ref)]
 
     def unite(self, one: Ref, other: Ref) -> None:
         large, small = self._root(one), self._root(other)
@@ -100,6 +98,12 @@ class _Forest:
         absorbed = self._components.pop(small)
         self._components[large].members.update(absorbed.members)
         self._components[large].complete &= absorbed.complete
+
+    def _is_full(self, ref: Ref) -> bool:
+        component = self.component(ref)
+        if len(component.members) >= self._max_members:
+            component.complete = False
+        return not component.complete
 
     def _prove(self, link: Link) -> None:
         members = self.component(link.ref).members

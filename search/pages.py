@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from search.groups import Component, Link, components
+from search.groups import MAX_MEMBERS, Component, Link, components
 from search.merge import Candidate, Ref
 from search.rankings import Answer
 
@@ -39,7 +39,14 @@ class Page:
     """Where the next page starts, or None at the end."""
 
 
-def cut_page(answer: Answer, rank: int, k: int, links_of: Callable[[Sequence[Ref]], Iterable[Link]]) -> Page:
+def cut_page(
+    answer: Answer,
+    rank: int,
+    k: int,
+    links_of: Callable[[Sequence[Ref]], Iterable[Link]],
+    *,
+    max_members: int = MAX_MEMBERS,
+) -> Page:
     """The page that starts at `rank` and has up to `k` groups besides the exact and near ones."""
     page = Page()
     shelf = _Shelf(page, answer, rank)
@@ -50,6 +57,7 @@ def cut_page(answer: Answer, rank: int, k: int, links_of: Callable[[Sequence[Ref
             [candidate.ref for candidate in batch if not shelf.has(candidate.ref)],
             links_of,
             together=answer.copies_of_query if start == 0 else (),
+            max_members=max_members,
         )
         for position, candidate in enumerate(batch, start=start):
             is_proved = candidate.label in {"exact", "near"}

@@ -14,10 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageDraw, ImageOps
 
 from heldout.pictures import pdq_orientations
 from search.engine import SearchEngine
+
+settings.register_profile("search", deadline=None)  # times vary too much on a busy machine
+settings.load_profile("search")
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -84,6 +88,12 @@ class World:
     def row(self, key: str) -> Row:
         """The row of a key."""
         return next(row for row in self.rows if row.key == key)
+
+    def picture(self, key: str) -> bytes:
+        """The file bytes of a key that has them."""
+        data = self.row(key).data
+        assert data is not None
+        return data
 
     def add(self, url: str, caption: str, data: bytes | None) -> str:
         """Add a sample; its key, in img2dataset's way."""
@@ -198,9 +208,8 @@ def world() -> World:
 def other_world(world: World) -> World:
     """What data set `more` holds: other pictures, and one of `art` again."""
     other = plant(seed=2, n_works=12)
-    first = world.row(world.works[0])
-    assert first.data is not None
-    other.copies["art"] = {"bytes": other.add("https://elsewhere.example/again.png", "seen elsewhere", first.data)}
+    again = other.add("https://elsewhere.example/again.png", "seen elsewhere", world.picture(world.works[0]))
+    other.copies["art"] = {"bytes": again}
     return other
 
 

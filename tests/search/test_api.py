@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from fastapi import FastAPI, Request
@@ -13,10 +14,14 @@ from fastapi.testclient import TestClient
 from heldout.errors import HeldoutError
 from heldout.records import SearchResult
 from search import api, knn, uploads
+from search.engine import SearchEngine
+
+if TYPE_CHECKING:
+    from tests.search.conftest import World
 
 
 @pytest.fixture(scope="module")
-def client(engine) -> Iterator[TestClient]:
+def client(engine: SearchEngine) -> Iterator[TestClient]:
     app = FastAPI()
     app.include_router(api.router(lambda: engine))
     app.include_router(knn.router(lambda: engine))
@@ -38,7 +43,9 @@ def client(engine) -> Iterator[TestClient]:
         ("caption", "shapes by jane doe", "caption"),
     ],
 )
-def test_each_door_answers_what_the_engine_does(client, engine, name: str, question: str, label: str) -> None:
+def test_each_door_answers_what_the_engine_does(
+    client: TestClient, engine: SearchEngine, name: str, question: str, label: str
+) -> None:
     response = client.get("/v1/search", params={name: question, "k": 4, "dataset": "art"})
     assert response.status_code == 200
     result = SearchResult.model_validate_json(response.content)
@@ -46,14 +53,14 @@ def test_each_door_answers_what_the_engine_does(client, engine, name: str, quest
     assert result.hits[0].label == label
 
 
-def test_a_picture_is_posted_as_a_form(client, engine, world) -> None:
-    data = world.row(world.works[0]).data
+def test_a_picture_is_posted_as_a_form(client: TestClient, engine: SearchEngine, world: "World") -> None:
+    data = world.picture(world.works[0])
     response = client.post("/v1/search", params={"k": 2}, files={"picture": ("mine.png", data, "image/png")})
     assert response.status_code == 200
     assert SearchResult.model_validate_json(response.content) == engine.search_picture(data, k=2)
 
 
-def test_pages_are_asked_for_by_cursor(client) -> None:
+def test_pages_are_asked_for_by_cursor(client: TestClient) -> None:
     first = client.get("/v1/search", params={"site": "example", "k": 5}).json()
     second = client.get("/v1/search", params={"site": "example", "k": 5, "cursor": first["next_cursor"]}).json()
     assert second["hits"]
@@ -65,7 +72,7 @@ def test_pages_are_asked_for_by_cursor(client) -> None:
 @pytest.mark.parametrize(
     "params", [{}, {"text": "a", "url": "b"}, {"text": ""}, {"site": "://"}, {"text": "a", "cursor": "x"}]
 )
-def test_bad_questions_are_422_with_a_reason(client, params: dict[str, str]) -> None:
+def test_bad_questions_are_422_with_a_reason(client: TestClient, params: dict[str, str]) -> None:
     response = client.get("/v1/search", params=params)
     assert response.status_code == 422
     assert response.json()["detail"]
@@ -88,13 +95,13 @@ def test_bad_questions_are_422_with_a_reason(client, params: dict[str, str]) -> 
         (b"garbage", "multipart/form-data"),
     ],
 )
-def test_uploads_that_are_no_picture_form_are_422(client, content: bytes, kind: str) -> None:
+def test_uploads_that_are_no_picture_form_are_422(client: TestClient, content: bytes, kind: str) -> None:
     response = client.post("/v1/search", content=content, headers={"Content-Type": kind})
     assert response.status_code == 422
     assert "picture" in response.json()["detail"]
 
 
-def test_an_upload_over_the_limit_is_refused_before_it_is_read_whole(client) -> None:
+def test_an_upload_over_the_limit_is_refused_before_it_is_read_whole(client: TestClient) -> None:
     sent = 0
 
     def body() -> Iterator[bytes]:
@@ -110,38 +117,38 @@ def test_an_upload_over_the_limit_is_refused_before_it_is_read_whole(client) -> 
 
 
 def test_a_query_picture_touches_neither_disk_nor_log(
-    client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    written: list[object] = []
-    opened = tempfile._TemporaryFileArgs if hasattr(tempfile, "_TemporaryFileArgs") else None
-    assert opened is None
-    real = tempfile.TemporaryFile
-    monkeypatch.setattr(
-        tempfile, "TemporaryFile", lambda *args, **kwargs: written.append(args) or real(*args, **kwargs)
-    )
+    written: list[str] = []
+
+    def spill(*_: object, **__: object) -> None:
+        written.append("a spooled file went to disk")
+        raise OSError(written[-1])
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", spill)
     large = b"\x89PNG\r\n\x1a\n" + b"secretpicture" * 400_000
     with caplog.at_level(logging.DEBUG):
-        client.post("/v1/search", files={"picture": ("secretname.png", large, "image/png")})
-    assert written == []
+        response = client.post("/v1/search", files={"picture": ("secretname.png", large, "image/png")})
+    assert (response.status_code, written) == (422, [])
     assert list(tmp_path.iterdir()) == []
     assert "secret" not in caplog.text
     assert uploads._InMemory.spool_max_size > len(large)
 
 
-def test_data_sets_are_listed(client, engine) -> None:
+def test_data_sets_are_listed(client: TestClient, engine: SearchEngine) -> None:
     names = [dataset["name"] for dataset in client.get("/v1/datasets").json()]
     assert names == ["art", "more"] == [dataset.name for dataset in engine.datasets()]
 
 
-def test_one_sample_is_shown(client, engine) -> None:
+def test_one_sample_is_shown(client: TestClient, engine: SearchEngine) -> None:
     assert client.get("/v1/samples/art/3").json() == engine.samples("art", [3])[0].model_dump()
     assert client.get("/v1/samples/art/999999").status_code == 404
     assert client.get("/v1/samples/none/1").status_code == 404
     assert client.get("/v1/samples/art/3", params={"generation": 77}).status_code == 409
 
 
-def test_a_thumbnail_is_cacheable_per_generation(client) -> None:
+def test_a_thumbnail_is_cacheable_per_generation(client: TestClient) -> None:
     plain = client.get("/v1/thumbnails/art/0.webp")
     assert plain.status_code == 200
     assert plain.headers["content-type"] == "image/webp"
@@ -154,11 +161,11 @@ def test_a_thumbnail_is_cacheable_per_generation(client) -> None:
 
 
 @pytest.mark.parametrize("name", ["0.png", "x.webp", "-1.webp", "99999.webp", "1" * 5_000 + ".webp", "²۳.webp"])
-def test_other_thumbnails_are_not_found(client, name: str) -> None:
+def test_other_thumbnails_are_not_found(client: TestClient, name: str) -> None:
     assert client.get(f"/v1/thumbnails/art/{name}").status_code == 404
 
 
-def test_a_sample_without_picture_has_no_thumbnail(client, engine, world) -> None:
+def test_a_sample_without_picture_has_no_thumbnail(client: TestClient, engine: SearchEngine) -> None:
     (lost,) = engine.search_caption("lost castle", datasets=["art"]).hits
     response = client.get(f"/v1/thumbnails/art/{lost.sample.id}.webp")
     assert response.status_code == 404

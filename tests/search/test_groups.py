@@ -75,8 +75,8 @@ def test_a_component_over_the_bound_stops_growing_and_says_so() -> None:
     assert not component.complete
 
 
-def test_a_component_exactly_at_the_bound_is_complete() -> None:
-    component = components([_ref(0)], _links([(0, 1, 1), (1, 2, 1)]), max_members=3)[_ref(0)]
+def test_a_component_below_the_bound_is_complete() -> None:
+    component = components([_ref(0)], _links([(0, 1, 1), (1, 2, 1)]), max_members=4)[_ref(0)]
     assert len(component.members) == 3
     assert component.complete
 

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,10 +13,14 @@ from fastapi.testclient import TestClient
 
 from heldout.errors import HeldoutError
 from search import knn
+from search.engine import SearchEngine
+
+if TYPE_CHECKING:
+    from tests.search.conftest import PatchEncoder, World
 
 
 @pytest.fixture(scope="module")
-def client(engine) -> Iterator[TestClient]:
+def client(engine: SearchEngine) -> Iterator[TestClient]:
     app = FastAPI()
     app.include_router(knn.router(lambda: engine))
 
@@ -57,13 +61,13 @@ def _ask(client: TestClient, **fields: Any) -> Any:
     return response.json()
 
 
-def test_indices_are_listed_by_name(client) -> None:
+def test_indices_are_listed_by_name(client: TestClient) -> None:
     response = client.get("/indices-list")
     assert response.json() == ["art", "more"]
     assert response.headers["access-control-allow-origin"] == "*"
 
 
-def test_a_text_is_answered_best_first_with_metadata(client, engine) -> None:
+def test_a_text_is_answered_best_first_with_metadata(client: TestClient, engine: SearchEngine) -> None:
     results = _ask(client, text="red", deduplicate=False)
     assert len(results) == 40
     assert {"url", "caption", "id", "similarity"} <= results[0].keys()
@@ -74,10 +78,12 @@ def test_a_text_is_answered_best_first_with_metadata(client, engine) -> None:
     assert (results[0]["url"], results[0]["caption"]) == (sample.url, sample.caption)
 
 
-def test_a_picture_and_its_embedding_have_one_answer(client, encoder, world) -> None:
+def test_a_picture_and_its_embedding_have_one_answer(
+    client: TestClient, encoder: "PatchEncoder", world: "World"
+) -> None:
     from heldout.pictures import decode_picture
 
-    data = world.row(world.works[1]).data
+    data = world.picture(world.works[1])
     by_image = _ask(client, image=base64.b64encode(data).decode(), deduplicate=False)
     row = encoder.embed_images([decode_picture(data)])[0].tolist()
     by_embedding = _ask(client, embedding_input=row, deduplicate=False)
@@ -85,26 +91,28 @@ def test_a_picture_and_its_embedding_have_one_answer(client, encoder, world) -> 
     assert by_image[0]["similarity"] == pytest.approx(1.0, abs=2e-3)
 
 
-def test_text_goes_before_image(client, world) -> None:
-    image = base64.b64encode(world.row(world.works[1]).data).decode()
+def test_text_goes_before_image(client: TestClient, world: "World") -> None:
+    image = base64.b64encode(world.picture(world.works[1])).decode()
     assert _ask(client, text="red", image=image) == _ask(client, text="red")
     assert _ask(client, text="", image=image) == _ask(client, image=image)
 
 
-def test_results_beyond_the_images_asked_for_carry_id_and_similarity_only(client, world) -> None:
+def test_results_beyond_the_images_asked_for_carry_id_and_similarity_only(client: TestClient, world: "World") -> None:
     results = _ask(client, text="blue", num_images=3, num_result_ids=3_000, deduplicate=False)
     assert len(results) == sum(row.data is not None for row in world.rows)
     assert "url" in results[2]
     assert all(result.keys() == {"id", "similarity"} for result in results[3:])
 
 
-def test_absurd_counts_are_capped(client) -> None:
+def test_absurd_counts_are_capped(client: TestClient) -> None:
     assert _ask(client, text="blue", num_images=10**12, num_result_ids=-5)
 
 
-def test_deduplication_hides_lookalikes_but_no_copy_of_the_query(client, engine, encoder, world) -> None:
+def test_deduplication_hides_lookalikes_but_no_copy_of_the_query(
+    client: TestClient, engine: SearchEngine, world: "World"
+) -> None:
     work = world.works[3]
-    image = base64.b64encode(world.row(work).data).decode()
+    image = base64.b64encode(world.picture(work)).decode()
     every = _ask(client, image=image, num_result_ids=3_000, deduplicate=False)
     fewer = _ask(client, image=image, num_result_ids=3_000)
     assert len(fewer) < len(every)
@@ -112,7 +120,7 @@ def test_deduplication_hides_lookalikes_but_no_copy_of_the_query(client, engine,
     assert {work, *world.copies[work].values()} <= keys
     copies = {
         hit.sample.id
-        for hit in engine.search_picture(world.row(work).data, datasets=["art"]).hits
+        for hit in engine.search_picture(world.picture(work), datasets=["art"]).hits
         if hit.label != "similar"
     }
     with engine.generation("art") as generation:
@@ -121,7 +129,7 @@ def test_deduplication_hides_lookalikes_but_no_copy_of_the_query(client, engine,
     assert cosines.max() <= knn.DUPLICATE_COSINE
 
 
-def test_metadata_is_given_by_id(client, engine) -> None:
+def test_metadata_is_given_by_id(client: TestClient, engine: SearchEngine) -> None:
     body = json.dumps({"ids": [5, 2, 5], "indice_name": "art"}).encode()
     response = client.send(client.build_request("POST", "/metadata", content=body))
     assert [entry["id"] for entry in response.json()] == [5, 2, 5]
@@ -150,17 +158,17 @@ def test_metadata_is_given_by_id(client, engine) -> None:
         json.dumps({"text": "red"}).encode(),
     ],
 )
-def test_what_cannot_be_answered_is_422_with_a_reason(client, body: bytes) -> None:
+def test_what_cannot_be_answered_is_422_with_a_reason(client: TestClient, body: bytes) -> None:
     response = client.post("/knn-service", content=body)
     assert response.status_code == 422
     assert response.json()["detail"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"ids": ["1"], "indice_name": "art"}', b'{"ids": [1]}'])
-def test_bad_metadata_requests_are_422(client, body: bytes) -> None:
+def test_bad_metadata_requests_are_422(client: TestClient, body: bytes) -> None:
     assert client.post("/metadata", content=body).status_code == 422
 
 
-def test_an_unknown_index_is_404(client) -> None:
+def test_an_unknown_index_is_404(client: TestClient) -> None:
     assert client.post("/knn-service", content=_clip_client(text="red", indice_name="laion5B")).status_code == 404
     assert client.post("/metadata", content=b'{"ids": [], "indice_name": "laion5B"}').status_code == 404

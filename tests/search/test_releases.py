@@ -4,11 +4,15 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from heldout.errors import ConflictError, NotFoundError
 from search.engine import SearchEngine
+
+if TYPE_CHECKING:
+    from tests.search.conftest import PatchEncoder, World
 
 Build = Callable[..., None]
 
@@ -20,7 +24,7 @@ def release(datasets_dir: Path, tmp_path: Path) -> Path:
     return tmp_path / "more"
 
 
-def test_a_new_generation_is_taken_up(release: Path, encoder, rebuild: Build) -> None:
+def test_a_new_generation_is_taken_up(release: Path, encoder: "PatchEncoder", rebuild: Build) -> None:
     engine = SearchEngine.open(release.parent, encoder)
     assert [dataset.generation for dataset in engine.datasets()] == [1]
     assert engine.refresh() == {}
@@ -32,7 +36,7 @@ def test_a_new_generation_is_taken_up(release: Path, encoder, rebuild: Build) ->
     engine.close()
 
 
-def test_pages_go_on_over_one_swap_and_say_so_after_two(release: Path, encoder, rebuild: Build) -> None:
+def test_pages_go_on_over_one_swap_and_say_so_after_two(release: Path, encoder: "PatchEncoder", rebuild: Build) -> None:
     engine = SearchEngine.open(release.parent, encoder)
     first = engine.search_text("red", k=4)
     second = engine.search_text("red", k=4, cursor=first.next_cursor)
@@ -51,9 +55,11 @@ def test_pages_go_on_over_one_swap_and_say_so_after_two(release: Path, encoder, 
     engine.close()
 
 
-def test_no_request_fails_while_generations_are_swapped(release: Path, encoder, world, rebuild: Build) -> None:
+def test_no_request_fails_while_generations_are_swapped(
+    release: Path, encoder: "PatchEncoder", world: "World", rebuild: Build
+) -> None:
     engine = SearchEngine.open(release.parent, encoder)
-    picture = world.row(world.works[0]).data
+    picture = world.picture(world.works[0])
     failures: list[BaseException] = []
     answered: dict[int, int] = {}
     done = threading.Event()
@@ -85,7 +91,7 @@ def test_no_request_fails_while_generations_are_swapped(release: Path, encoder, 
     assert len(answered) > 1, f"several generations should have answered: {answered}"
 
 
-def test_a_request_under_way_keeps_its_generation_open(release: Path, encoder, rebuild: Build) -> None:
+def test_a_request_under_way_keeps_its_generation_open(release: Path, encoder: "PatchEncoder", rebuild: Build) -> None:
     engine = SearchEngine.open(release.parent, encoder)
     with engine.generation("more") as held:
         for _ in range(3):
@@ -97,13 +103,13 @@ def test_a_request_under_way_keeps_its_generation_open(release: Path, encoder, r
     engine.close()
 
 
-def test_an_index_of_another_model_is_refused_on_opening(datasets_dir: Path, other_encoder) -> None:
+def test_an_index_of_another_model_is_refused_on_opening(datasets_dir: Path, other_encoder: "PatchEncoder") -> None:
     with pytest.raises(ConflictError, match=r"patches/4x4.*patches/other"):
         SearchEngine.open(datasets_dir, other_encoder)
 
 
 def test_a_new_generation_of_another_model_is_refused_and_the_old_one_serves(
-    release: Path, encoder, other_encoder, rebuild: Build
+    release: Path, encoder: "PatchEncoder", other_encoder: "PatchEncoder", rebuild: Build
 ) -> None:
     engine = SearchEngine.open(release.parent, encoder)
     rebuild(release, encoder=other_encoder)
@@ -113,7 +119,7 @@ def test_a_new_generation_of_another_model_is_refused_and_the_old_one_serves(
     engine.close()
 
 
-def test_a_new_data_set_appears_and_a_removed_one_goes(release: Path, encoder) -> None:
+def test_a_new_data_set_appears_and_a_removed_one_goes(release: Path, encoder: "PatchEncoder") -> None:
     engine = SearchEngine.open(release.parent, encoder)
     shutil.copytree(release, release.parent / "extra")
     engine.refresh()
@@ -126,7 +132,7 @@ def test_a_new_data_set_appears_and_a_removed_one_goes(release: Path, encoder) -
     engine.close()
 
 
-def test_an_empty_folder_is_an_engine_without_data_sets(tmp_path: Path, encoder) -> None:
+def test_an_empty_folder_is_an_engine_without_data_sets(tmp_path: Path, encoder: "PatchEncoder") -> None:
     engine = SearchEngine.open(tmp_path, encoder)
     assert engine.datasets() == []
     assert engine.search_text("red").hits == []
