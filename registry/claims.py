@@ -92,13 +92,10 @@ def get_claim(session: Session, claim_id: str) -> Claim:
     claimant = session.get(ClaimantRow, claim_id)
     if claim is None or claimant is None:
         raise NotFoundError(f"there is no claim {claim_id!r:.80}: check the id on your receipt")
-    kinds = dict(
-        session.execute(
-            select(SubjectRow.kind, func.count()).where(SubjectRow.claim_id == claim_id).group_by(SubjectRow.kind)
-        )
-        .tuples()
-        .all()
+    rows = session.execute(
+        select(SubjectRow.kind, func.count()).where(SubjectRow.claim_id == claim_id).group_by(SubjectRow.kind)
     )
+    kinds = {kind: n for kind, n in rows}  # noqa: C416 - rows are not pairs to the type checker
     indices = session.scalars(
         select(EventRow.log_index)
         .where(EventRow.claim_id == claim_id, EventRow.log_index.is_not(None))

@@ -96,7 +96,7 @@ class CoverageIndex:
                 )
                 if way == "url":
                     query = query.where(SubjectRow.kind == "url")
-                for value, claim, received_at in session.execute(query).tuples():
+                for value, claim, received_at in session.execute(query):
                     for position in positions[value or b""]:
                         _add(found[position], way, [(claim, received_at)])
 

@@ -53,7 +53,7 @@ class Sequencer:
             for _ in range(_ATTEMPTS):
                 try:
                     checkpoint = self._step()
-                    while self._has_pending():
+                    while self._has_work(checkpoint):
                         checkpoint = self._step()
                 except ConflictError as error:  # another sequencer moved the checkpoint: continue from there
                     logger.info("sequencer_retries", extra={"reason": str(error)})
@@ -74,36 +74,46 @@ class Sequencer:
         checkpoint = open_checkpoint(note, self._signer.verifier)
         return note.decode(), TileReader(self._store.read, checkpoint.size)
 
-    def _has_pending(self) -> bool:
+    def _has_work(self, checkpoint: Checkpoint) -> bool:
         with transaction(self._sessions) as session:
-            return session.scalar(select(EventRow.id).where(EventRow.log_index.is_(None)).limit(1)) is not None
+            is_pending = select(EventRow.id).where(EventRow.log_index.is_(None)).limit(1)
+            next_index = session.scalars(select(SequencerRow.next_index)).one()
+            return next_index > checkpoint.size or session.scalar(is_pending) is not None
 
     def _step(self) -> Checkpoint:
         note = self._checkpoints.load()
-        origin = self._signer.name
-        old = open_checkpoint(note, self._signer.verifier) if note else Checkpoint(origin, 0, EMPTY_ROOT)
+        if note is None:
+            return self._start()
+        old = open_checkpoint(note, self._signer.verifier)
         first = old.size // TILE_WIDTH * TILE_WIDTH  # entries of the partial bundle are written again, wider
         with transaction(self._sessions) as session:
             size = _assign_indices(session, old.size)
-            if not note and session.scalar(select(CheckpointRow.size).limit(1)) is not None:
-                raise VerificationError(
-                    "the database knows signed checkpoints, the log's folder has none: restore the folder, "
-                    "or the log would be rewritten"
-                )
             entries = _entries(session, first, size)
-        if note and size == old.size:
+        if size == old.size:
             return old
         self._verify_same_history(old, entries[: old.size - first])
         tiles = _build_tiles(TileReader(self._store.read, old.size), old.size, size, entries, first)
         for path, data in tiles.items():
             self._store.write(path, data)
-        new = Checkpoint(origin, size, _root(self._store, tiles, size))
+        new = Checkpoint(old.origin, size, _root(self._store, tiles, size))
         with transaction(self._sessions) as session:
             _remember_root(session, new)
         self._checkpoints.compare_and_swap(note, sign_checkpoint(new, self._signer).encode())
         self._drop_partial_tiles(old.size, size)
         logger.info("log_sequenced", extra={"size": size, "n_new": size - old.size})
         return new
+
+    def _start(self) -> Checkpoint:
+        """Publish the empty log, of which nothing is recorded: any record means that there was a checkpoint."""
+        with transaction(self._sessions) as session:
+            if session.scalar(select(CheckpointRow.size).limit(1)) is not None:
+                raise VerificationError(
+                    "the database knows signed checkpoints, the log's folder has none: restore the folder, "
+                    "or the log would be rewritten"
+                )
+        empty = Checkpoint(self._signer.name, 0, EMPTY_ROOT)
+        self._checkpoints.compare_and_swap(None, sign_checkpoint(empty, self._signer).encode())
+        return empty
 
     def _verify_same_history(self, old: Checkpoint, entries: Sequence[bytes]) -> None:
         """The files give the signed root, and the database has the same last entries."""
@@ -150,15 +160,11 @@ def _assign_indices(session: Session, published_size: int) -> int:
 
 
 def _entries(session: Session, start: int, end: int) -> list[bytes]:
-    rows = (
-        session.execute(
-            select(EventRow.log_index, EventRow.payload)
-            .where(EventRow.log_index >= start, EventRow.log_index < end)
-            .order_by(EventRow.log_index)
-        )
-        .tuples()
-        .all()
-    )
+    rows = session.execute(
+        select(EventRow.log_index, EventRow.payload)
+        .where(EventRow.log_index >= start, EventRow.log_index < end)
+        .order_by(EventRow.log_index)
+    ).all()
     if [index for index, _ in rows] != list(range(start, end)):
         raise VerificationError(f"the database lacks some of the log's entries {start} to {end}: use the right one")
     return [payload for _, payload in rows]
