@@ -26,9 +26,9 @@ N_CAPTIONS: Final = 10_000
 CAPTION_WEIGHT: Final = 1.0
 CLIP_WEIGHT: Final = 1.0
 
-NAME_SHARE: Final = 0.5
+NAME_SHARE: Final = 0.2
 """Share of the captions with all words that must credit them for the words to be taken as a name: "by hand" is in
-some captions with "hand", but "by jane doe" is in most with "jane doe"."""
+a few captions with "hand", but "by jane doe" is in many with "jane doe"."""
 
 
 def answer_text(generations: Mapping[str, Generation], encoder: Encoder, text: str) -> Answer:

@@ -16,7 +16,10 @@ MAX_QUERY_CHARS: Final = 1_000
 
 _QUOTED = re.compile(r'["“”„«»]([^"“”„«»]*)["“”„«»]')
 _QUOTES = re.compile(r'["“”„«»]')
-_CREDIT: Final = r"(?:\b(?:by|artist|author|illustrator|photographer|painter|creator|de|von|di|par)\b|[©®@]|\(c\))"
+_CREDIT: Final = (
+    r"(?:\b(?:by|via|art|artist|author|illustrator|photographer|painter|creator|de|von|di|par)\b|[©®@]|\(c\))"
+)
+_AFTER: Final = ("art", "artist", "credit0mark", "gallery", "illustration", "photography", "portfolio", "studio")
 _UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _EDGE = re.compile(f"[{_UNSPACED}]")
 
@@ -76,9 +79,10 @@ def has_all_words(folded: str, words: Sequence[str]) -> bool:
 
 
 def credits_name(caption: str, name: str) -> bool:
-    """Whether a caption credits somebody of this folded name: "... by Jane Doe", "© Jane Doe"."""
+    """Whether a caption credits somebody of this folded name: "... by Jane Doe", "© Jane Doe", "Jane Doe Gallery"."""
     marked = re.sub(_CREDIT, " credit0mark ", unicodedata.normalize("NFC", caption), flags=re.IGNORECASE)
-    return has_phrase(fold(marked), f"credit0mark {name}")
+    folded = fold(marked)
+    return has_phrase(folded, f"credit0mark {name}") or any(has_phrase(folded, f"{name} {after}") for after in _AFTER)
 
 
 def _whole(phrase: str) -> re.Pattern[str]:
