@@ -52,11 +52,11 @@ Picture = Image.Image
 
 def pictures_of(rows: Sequence[dict[str, Any]]) -> list[Picture]:
     """The rows' pictures on white, at most SIDE px, from the unpacked packages."""
-    from render import load, on_white
+    from render import load_or_draw, on_white
 
     found = []
     for row in rows:
-        picture = on_white(load(row))
+        picture = on_white(load_or_draw(row))
         picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         found.append(picture)
     return found

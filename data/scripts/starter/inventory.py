@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sources import FLUENT_3D, ICON_SOURCES, OPENCLIPART_WEIGHT, wanted
+from sources import FLUENT_3D, ICON_SOURCES, OPENCLIPART_WEIGHT, IconSource, wanted
 
 Row = dict[str, Any]
 
@@ -153,7 +153,7 @@ def icons(npm: Path, vocabulary: set[str]) -> Iterator[Row]:
                 entry = by_letters.get(plain)
                 plain = _split_words(plain, vocabulary) if "-" not in plain else plain
             title = words(entry["label"] if entry else plain)
-            if len(title) < 2 or title.startswith("flag "):  # some 260 flags in each set
+            if len(title) < 2 or (title.startswith("flag ") and not source.flags):
                 continue
             size = [icon.get(k, data.get(k, d)) for k, d in (("left", 0), ("top", 0), ("width", 16), ("height", 16))]
             box = " ".join(str(v) for v in size)
@@ -171,19 +171,23 @@ def icons(npm: Path, vocabulary: set[str]) -> Iterator[Row]:
             yield _icon_row(FLUENT_3D, path.stem, words(entry["label"]), entry, path=str(path))
 
 
-def _icon_row(source: Any, name: str, title: str, entry: Row | None, **picture: str) -> Row:
+def _icon_row(source: IconSource, name: str, title: str, entry: Row | None, **picture: str) -> Row:
+    names, weight = [title], source.weight
+    if title.startswith("flag "):
+        country = title.removeprefix("flag ")
+        names, weight = [title, f"flag of {country}", country], 0.3 * weight
     return {
         "id": f"{source.name}/{name}",
         "source": source.name,
         **picture,
         "title": title,
-        "names": [title],
+        "names": names,
         "keywords": [words(t) for t in (entry or {}).get("tags", [])],
         "folder": [],
         "creator": source.attribution,
         "artist": source.name,
         "licence": source.licence,
-        "weight": source.weight,
+        "weight": weight,
         "silhouette": source.silhouette,
         "stem": f"icon/{_slug(title)}",
     }

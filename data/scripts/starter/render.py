@@ -57,6 +57,17 @@ def load(row: dict[str, Any], max_aspect: float = MAX_ASPECT) -> Image.Image:
     return picture
 
 
+def load_or_draw(row: dict[str, Any], max_aspect: float = MAX_ASPECT) -> Image.Image:
+    """As `load`, but from the SVG beside it when openclipart's PNG is missing, blank or enormous."""
+    try:
+        return load(row, max_aspect)
+    except (ValueError, OSError, Image.DecompressionBombError):
+        if not row.get("path", "").endswith(".png"):
+            raise
+        drawing = row["path"].replace("/openclipart/png/", "/openclipart/svg/").removesuffix(".png") + ".svg"
+        return load({"path": drawing}, max_aspect)
+
+
 def premultiplied(picture: Image.Image, side: int = SIDE) -> NDArray[np.uint8]:
     """(side, side, 4) uint8: the picture scaled to fit and centred, colours multiplied by alpha before resampling."""
     rgba = np.asarray(picture).astype(np.float32)
@@ -90,9 +101,9 @@ def draw(job: tuple[int, dict[str, Any]]) -> Drawn:
     """Draw one row; the last item says why it could not be drawn."""
     number, row = job
     try:
-        picture = load(row)
+        picture = load_or_draw(row)
         return number, premultiplied(picture), hashes(picture), ""
-    except (ValueError, OSError, Image.DecompressionBombError) as error:  # resvg's parse errors are ValueErrors
+    except (ValueError, OSError) as error:  # resvg's parse errors are ValueErrors
         return number, None, None, str(error)[:40]
 
 
@@ -107,9 +118,16 @@ def main() -> None:
     pictures = np.zeros((len(rows), SIDE, SIDE, 4), np.uint8)
     pdq = np.zeros((len(rows), 8, 32), np.uint8)
     drawn = np.zeros(len(rows), bool)
+    if (work / "rows.jsonl").exists():  # a longer inventory: what was drawn before is taken over
+        before = {json.loads(line)["id"]: i for i, line in enumerate((work / "rows.jsonl").open(encoding="utf-8"))}
+        known = np.array([i for i, row in enumerate(rows) if row["id"] in before], int)
+        places = [before[rows[i]["id"]] for i in known]
+        pictures[known], pdq[known] = np.load(work / "pictures.npy")[places], np.load(work / "pdq.npy")[places]
+        drawn[known] = True
     failures: collections.Counter[str] = collections.Counter()
+    jobs = [(i, rows[i]) for i in np.flatnonzero(~drawn).tolist()]
     with multiprocessing.Pool(arguments.processes) as pool:
-        for number, picture, hashed, why in pool.imap_unordered(draw, enumerate(rows), chunksize=32):
+        for number, picture, hashed, why in pool.imap_unordered(draw, jobs, chunksize=32):
             if picture is None or hashed is None:
                 failures[f"{rows[number]['source']}: {why}"] += 1
             else:

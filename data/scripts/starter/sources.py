@@ -14,6 +14,7 @@ class IconSource:
     weight: float = 1.0  # how often its pictures are drawn in training, openclipart being 2
     silhouette: bool = False  # drawn in one colour: training recolours it
     interface: bool = False  # a user-interface set, of which only names of things are kept
+    flags: bool = False  # its 260 flags are kept too; two drawings of each are enough
 
 
 ICON_SOURCES = (
@@ -22,6 +23,7 @@ ICON_SOURCES = (
     IconSource("fluent-color", "MIT", "Microsoft Corporation", weight=0.4, interface=True),
     IconSource("fluent-emoji", "MIT", "Microsoft Corporation"),
     IconSource("fluent-emoji-flat", "MIT", "Microsoft Corporation"),
+    IconSource("fluent-emoji-high-contrast", "MIT", "Microsoft Corporation", weight=0.4, silhouette=True),
     IconSource("fxemoji", "Apache-2.0", "Mozilla"),
     IconSource("game-icons", "CC-BY-3.0", "game-icons.net contributors", weight=0.6, silhouette=True),
     IconSource("healthicons", "MIT", "Resolve to Save Lives", weight=0.3, silhouette=True, interface=True),
@@ -30,7 +32,7 @@ ICON_SOURCES = (
     IconSource("marketeq", "MIT", "Marketeq", weight=0.5, interface=True),
     IconSource("mdi", "Apache-2.0", "Pictogrammers", weight=0.3, silhouette=True, interface=True),
     IconSource("meteocons", "MIT", "Bas Milius", weight=0.5),
-    IconSource("noto", "Apache-2.0", "Google Inc"),
+    IconSource("noto", "Apache-2.0", "Google Inc", flags=True),
     IconSource("noto-v1", "Apache-2.0", "Google Inc"),
     IconSource("streamline-color", "CC-BY-4.0", "Streamline", weight=0.4, interface=True),
     IconSource("streamline-cyber-color", "CC-BY-4.0", "Streamline", weight=0.5, interface=True),
@@ -42,7 +44,7 @@ ICON_SOURCES = (
     IconSource("streamline-stickies-color", "CC-BY-4.0", "Streamline"),
     IconSource("streamline-ultimate-color", "CC-BY-4.0", "Streamline", weight=0.6, interface=True),
     IconSource("temaki", "CC0-1.0", "Bryan Housel", weight=0.4, silhouette=True),
-    IconSource("twemoji", "CC-BY-4.0", "Twitter, Inc and other contributors"),
+    IconSource("twemoji", "CC-BY-4.0", "Twitter, Inc and other contributors", flags=True),
 )
 OPENCLIPART_WEIGHT = 2.0
 FLUENT_3D = IconSource(

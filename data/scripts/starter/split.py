@@ -5,7 +5,8 @@
 SELECTION is a JSON list of objects whose `path` is a picture of the bundled collection, below openclipart's root and
 without extension.  Test and validation consist of whole artists.  Training loses every picture that has the same folder
 and stem as one that is held out, or lies within PDQ distance 31 of one in any orientation.
-Reads WORK/rows.jsonl, WORK/pdq.npy; writes WORK/splits.json, the ids of each part.
+Reads WORK/rows.jsonl, WORK/pdq.npy; writes WORK/splits.json, the ids of each part.  Which pictures are for test and
+validation was drawn once and is in `held_out.json` beside this file.
 """
 
 import argparse
@@ -14,16 +15,18 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from render import hashes, load
+from render import hashes, load_or_draw
 
+# The pictures held out, chosen once: a picture that joins the inventory later must not move an artist from part to part.
+HELD_OUT = Path(__file__).with_name("held_out.json")
 NEAR = 31  # PDQ bits of 256
 TEST_SIZE, VALIDATION_SIZE = 1_500, 400
 LARGEST_ARTIST = 460  # of 1,375 star polygons or 886 desktop icons no test can be made
-# Three artists drew half of the collection.  Their other pictures stay in training, poor in illustrations without them.
+# Three artists drew half of the collection.  Their other pictures stay in training, which has few illustrations else.
 MOST_IN_COLLECTION = 100
 LARGEST_IN_VALIDATION = 60  # so that the small validation slice is of many hands
 # Gradients and patterns, star polygons, and pictures nobody signed: names say little about them.
@@ -47,14 +50,35 @@ def near(held: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_
 
 def collection_hashes(paths: list[str], root: Path) -> NDArray[np.uint8]:
     """(n, 8, 32) PDQ hashes of the collection's pictures, read from the package so that links count too."""
-    found = []
-    for path in paths:
-        try:
-            picture = load({"path": str(root / "png" / f"{path}.png")}, max_aspect=math.inf)
-        except (ValueError, OSError, Image.DecompressionBombError):  # no such file, blank or enormous: draw it
-            picture = load({"path": str(root / "svg" / f"{path}.svg")}, max_aspect=math.inf)
-        found.append(hashes(picture))
-    return np.stack(found)
+    files = [root / "png" / f"{path}.png" for path in paths]
+    return np.stack([hashes(load_or_draw({"path": str(file)}, max_aspect=math.inf)) for file in files])
+
+
+def choose(rows: list[dict[str, Any]], collection: set[str]) -> dict[str, list[str]]:
+    """Draw artists for test and validation; the ids of their pictures that are not in the collection."""
+    artists: dict[str, list[int]] = collections.defaultdict(list)
+    for i, row in enumerate(rows):
+        if row["source"] == "openclipart":
+            artists[row["artist"]].append(i)
+    taken = {artist: sum(rows[i]["id"] in collection for i in some) for artist, some in artists.items()}
+    order = sorted(
+        artist
+        for artist, some in artists.items()
+        if artist not in NEVER_HELD_OUT and len(some) <= LARGEST_ARTIST and taken[artist] < MOST_IN_COLLECTION
+    )
+    random.Random(20).shuffle(order)  # noqa: S311 - the same split every time
+    held: dict[str, list[str]] = {"test": [], "validation": []}
+    for artist in order:
+        if len(held["test"]) < TEST_SIZE:
+            name = "test"
+        elif len(held["validation"]) < VALIDATION_SIZE and len(artists[artist]) <= LARGEST_IN_VALIDATION:
+            name = "validation"
+        else:
+            continue
+        for i in artists[artist]:
+            if rows[i]["id"] not in collection:
+                held[name].append(rows[i]["id"])
+    return held
 
 
 def main() -> None:
@@ -69,33 +93,14 @@ def main() -> None:
     paths = [item["path"] for item in json.loads(arguments.selection.read_text(encoding="utf-8"))]
     collection = {f"openclipart/{path}" for path in paths}
 
-    artists: dict[str, list[int]] = collections.defaultdict(list)
+    if not HELD_OUT.exists():
+        HELD_OUT.write_text(json.dumps(choose(rows, collection), indent=0) + "\n", encoding="utf-8")
+    chosen = json.loads(HELD_OUT.read_text(encoding="utf-8"))
+    part_of = {name: part for part in ("test", "validation") for name in chosen[part]}
+    part = {i: part_of.get(row["id"], "training") for i, row in enumerate(rows)}
     for i, row in enumerate(rows):
-        if row["source"] == "openclipart":
-            artists[row["artist"]].append(i)
-    taken = {artist: sum(rows[i]["id"] in collection for i in some) for artist, some in artists.items()}
-    order = sorted(
-        artist
-        for artist, some in artists.items()
-        if artist not in NEVER_HELD_OUT and len(some) <= LARGEST_ARTIST and taken[artist] < MOST_IN_COLLECTION
-    )
-    random.Random(20).shuffle(order)  # noqa: S311 - the same split every time
-    part: dict[int, str] = {}
-    size = {"test": 0, "validation": 0}
-    for artist in order:
-        if size["test"] < TEST_SIZE:
-            name = "test"
-        elif size["validation"] < VALIDATION_SIZE and len(artists[artist]) <= LARGEST_IN_VALIDATION:
-            name = "validation"
-        else:
-            continue
-        for i in artists[artist]:
-            if rows[i]["id"] not in collection:
-                part[i] = name
-                size[name] += 1
-
-    for i, row in enumerate(rows):
-        part[i] = "collection" if row["id"] in collection else part.get(i, "training")
+        if row["id"] in collection:
+            part[i] = "collection"
     held = np.array([i for i in part if part[i] in {"test", "validation"}])
     stems = {rows[i]["stem"] for i in part if part[i] != "training"}
     banned = near(

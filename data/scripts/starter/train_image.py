@@ -6,7 +6,7 @@ The text side costs nothing: the teacher's embeddings of all captions are comput
 brings them from 384 to 256 numbers.  The loss is CLIP's, in which every caption of a picture counts as right for it,
 with thousands of further captions as negatives, and a second view of a part of the batch that must find its first.
 The learning rate follows the clock, so that it is down to nothing at `--until` (UTC) however fast the machine is.
-A checkpoint is written every ten minutes and taken up again by the same command.
+A checkpoint is written every ten minutes and on SIGTERM, and taken up again by the same command.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 import math
 import os
 import queue
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -285,7 +286,9 @@ def main() -> None:
     threads = Threads()
     losses: list[tuple[float, float]] = []
     saved = reported = time.time()
-    while time.time() < trainer.until:
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    while time.time() < trainer.until and not stopped.is_set():
         before = time.time()
         losses.append(trainer.learn(feeder.next()))
         threads.took(trainer.step, time.time() - before)
