@@ -17,12 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heldout.errors import InputError, VerificationError
+from heldout.errors import VerificationError
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY, PDQ_BYTES, nearest
+from heldout.kernel import KeyIndex, keys_of
 from heldout.manifest import ListFile
 from heldout.records import ASSURANCES, Assurance
 from heldout.stored import Doubts, StoredVersion, check_digest, verify_current
-from heldout.urls import canonical_key, key_digest
 
 Kind = Literal["url", "sha256", "pdq"]
 """How a sample met an entry: same canonical URL, same bytes, or a copy by PDQ."""
@@ -111,7 +111,7 @@ class ExclusionList:
         self._version = version
         self.min_assurance = min_assurance
         urls, images = _in_force(urls, min_assurance), _in_force(images, min_assurance)
-        self._keys: npt.NDArray[np.uint64] = urls["key"].to_numpy()
+        self._key_index = KeyIndex(urls["key"].to_numpy())
         self._urls = _Entries(urls["assurance"].to_numpy(), urls["since"].cast(pa.int32()).to_numpy())
         self._images = _Entries(images["assurance"].to_numpy(), images["since"].cast(pa.int32()).to_numpy())
         self._sha256_index = _DigestIndex(images["sha256"], self._images.assurance)
@@ -177,7 +177,7 @@ class ExclusionList:
     @property
     def n_urls(self) -> int:
         """Entries about URLs, loaded."""
-        return len(self._keys)
+        return len(self._urls.assurance)
 
     @property
     def n_images(self) -> int:
@@ -189,24 +189,12 @@ class ExclusionList:
         """Whether any picture can be met by its PDQ, so that pictures are worth decoding."""
         return len(self._pdq) > 0
 
-    def lookup_urls(self, urls: Sequence[str | None]) -> Matches:
-        """Entries of URLs. None has no entry; what has no canonical key is `unreadable`."""
-        positions: list[int] = []
-        digests: list[bytes] = []
-        unreadable = np.zeros(len(urls), np.bool_)
-        for position, url in enumerate(urls):
-            if url is None:
-                continue
-            try:
-                digests.append(key_digest(canonical_key(url))[:8])
-            except InputError:
-                unreadable[position] = True
-                continue
-            positions.append(position)
-        keys = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
-        rule = np.full(len(urls), NO_RULE, np.int64)
-        rule[positions] = _positions(self._keys, keys)
-        return self._urls.answer(rule, unreadable)
+    def lookup_urls(self, urls: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> Matches:
+        """Entries of URLs. A null has no entry; what has no canonical key is `unreadable`."""
+        column = urls if isinstance(urls, pa.Array | pa.ChunkedArray) else pa.array(map(_utf8, urls), pa.string())
+        keys, has_key = keys_of(column)
+        rule = np.where(has_key, self._key_index.find(keys), NO_RULE)
+        return self._urls.answer(rule, column.is_valid().to_numpy(zero_copy_only=False) & ~has_key)
 
     def lookup_sha256(self, digests: Sequence[bytes | None]) -> Matches:
         """Entries of pictures with these very bytes. None, and what is not 32 bytes, has no entry."""
@@ -300,13 +288,14 @@ def _refuse(message: str) -> None:
     raise VerificationError(message)
 
 
-def _positions(sorted_keys: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """Where each key is, or -1."""
-    if len(sorted_keys) == 0:
-        return np.full(len(keys), NO_RULE, np.int64)
-    position = np.searchsorted(sorted_keys, keys)
-    position[position == len(sorted_keys)] = 0
-    return np.where(sorted_keys[position] == keys, position, NO_RULE)
+def _utf8(url: str | None) -> str | None:
+    """Text with lone surrogates is no URL, and nothing that Arrow can hold."""
+    try:
+        if url is not None:
+            url.encode()
+    except UnicodeEncodeError:
+        return ""
+    return url
 
 
 def _fixed_bytes(column: pa.ChunkedArray, width: int) -> npt.NDArray[np.uint8]:

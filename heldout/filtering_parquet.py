@@ -4,7 +4,7 @@ What is left keeps its order, schema, schema metadata, compression and row group
 left is not written.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
@@ -63,10 +63,10 @@ def _kept(
         batch = asked.slice(start, _BATCH_ROWS)
         answers: dict[Kind, Matches] = {}
         for name in url_columns:
-            matches = exclusions.lookup_urls(_texts(batch[name]))
+            matches = exclusions.lookup_urls(_urls(batch[name]))
             answers["url"] = answers["url"].or_else(matches) if "url" in answers else matches
         for name in sha256_columns:
-            matches = exclusions.lookup_sha256([sha256_of(value) for value in _values(batch[name])])
+            matches = exclusions.lookup_sha256(_digests(batch[name]))
             answers["sha256"] = answers["sha256"].or_else(matches) if "sha256" in answers else matches
         tally.n_unreadable_urls += int(answers["url"].unreadable.sum())
         parts.append(tally.count(answers))
@@ -98,16 +98,19 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(getattr(pa.types, f"is_{check}")(kind) for check in checks)
 
 
-def _texts(column: pa.ChunkedArray) -> Sequence[str | None]:
-    return [value.decode(errors="replace") if isinstance(value, bytes) else value for value in _values(column)]
+def _urls(column: pa.ChunkedArray) -> pa.ChunkedArray | list[str | None]:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return column
+    return [None if value is None else value.decode(errors="replace") for value in column.to_pylist()]
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
+def _digests(column: pa.ChunkedArray) -> list[bytes | None]:
     try:
-        values: list[Any] = column.to_pylist()
+        values = column.to_pylist()
     except UnicodeDecodeError:  # a text column may hold other bytes: Parquet does not check
         values = column.cast(pa.large_binary()).to_pylist()
-    return values
+    return [sha256_of(value) for value in values]
 
 
 def _shape(shard: pq.ParquetFile) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-from collections.abc import Callable
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -33,3 +36,24 @@ def pull_site(tmp_path: Path, site: Site) -> PullSite:
 def pulled(tmp_path: Path, pull_site: PullSite) -> Path:
     pull_site()
     return tmp_path / "list"
+
+
+@pytest.fixture
+def served(site: Site, tmp_path: Path) -> Iterator[str]:
+    """The site's files behind a real HTTP server of this machine; its base address."""
+    folder = tmp_path / "served"
+    for path, data in site.files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+        pass
