@@ -11,10 +11,11 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 import heldout
-from indexer.encoder import load_encoder
+from indexer.encoder import Encoder, load_encoder
 from registry import api as registry_api
 from registry.service import Registry
 from search import api as search_api
+from search import knn as search_knn
 from search.engine import SearchEngine
 from web import claim_pages, lab_pages, search_pages
 from web.deps import EngineDep, RegistryDep, get_engine, get_registry
@@ -32,13 +33,15 @@ REFRESH_S = 5.0
 """Seconds between looks for a new index generation: one small file per data set."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The service on these settings. Files and databases are opened when it starts, and closed when it ends."""
+def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI:
+    """The service on these settings. Files and databases are opened when it starts, and closed when it ends.
+
+    `encoder`, when given, is used instead of the one that the settings name.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        encoder = await asyncio.to_thread(load_encoder, settings.encoder)
-        app.state.engine = engine = await asyncio.to_thread(SearchEngine.open, settings.datasets_dir, encoder)
+        app.state.engine = engine = await asyncio.to_thread(_open_engine, settings, encoder)
         app.state.registry = registry = await asyncio.to_thread(_open_registry, settings)
         app.state.suggestions = Suggestions(read_queries(settings.suggestions))
         tasks = [asyncio.create_task(_refresh(engine))]
@@ -74,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, is_https=settings.base_url.startswith("https://"))
     app.include_router(search_api.router(get_engine))
+    app.include_router(search_knn.router(get_engine))
     app.include_router(registry_api.router(get_registry))
     for module in (search_pages, claim_pages, lab_pages):
         app.include_router(module.routes)
@@ -102,6 +106,10 @@ def _add_health(app: FastAPI) -> None:
             log.warning("not_ready", extra={"error": type(error).__name__})
             return JSONResponse({"status": "not ready"}, 503)
         return JSONResponse({"status": "ok", **facts})
+
+
+def _open_engine(settings: Settings, encoder: Encoder | None) -> SearchEngine:
+    return SearchEngine.open(settings.datasets_dir, encoder or load_encoder(settings.encoder))
 
 
 def _open_registry(settings: Settings) -> Registry:

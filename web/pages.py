@@ -37,6 +37,7 @@ class Pages:
         )
         environment.globals["asset"] = self.asset
         environment.filters.update(count=_count, size=_size, day_time=_day_time)
+        self.environment = environment
         self._templates = Jinja2Templates(env=environment)
 
     @property

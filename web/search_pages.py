@@ -27,8 +27,6 @@ from web.selection import format_picture
 
 routes = APIRouter(include_in_schema=False)
 
-CARDS_PER_PAGE = 48
-"""Divisible by 2, 3, 4 and 6: whole rows at most widths."""
 PREVIEW_SIDE = 192
 """In pixels: the picture somebody asked with, shown beside its results."""
 N_CREDITED = 20
@@ -73,7 +71,7 @@ def results_for_words(
     """Results for what was typed."""
     if not q.strip():
         return RedirectResponse("/", status_code=303)
-    question, result = answer(engine, understand(q, reading), dataset, cursor)
+    question, result = answer(engine, understand(q, reading), dataset=dataset, cursor=cursor, k=settings.cards_per_page)
     same = {"q": q, "as": reading, "dataset": dataset}
     page = results_page(
         search_box(engine, settings.max_body_bytes, words=q, dataset=dataset),
@@ -101,7 +99,7 @@ async def results_for_picture(
     data = await read_picture(request)
 
     def search() -> ResultsPage:
-        result = engine.search_picture(data, k=CARDS_PER_PAGE, datasets=[dataset] if dataset else None)
+        result = engine.search_picture(data, k=settings.cards_per_page, datasets=[dataset] if dataset else None)
         return results_page(
             search_box(engine, settings.max_body_bytes, dataset=dataset),
             asked_picture(data, result),
@@ -118,7 +116,9 @@ def search_box(engine: SearchEngine, max_picture_bytes: int, *, words: str = "",
     return SearchBox(words=words, dataset=dataset, datasets=lines, max_picture_bytes=max_picture_bytes)
 
 
-def answer(engine: SearchEngine, question: Question, dataset: str, cursor: str) -> tuple[Question, SearchResult]:
+def answer(
+    engine: SearchEngine, question: Question, *, dataset: str, cursor: str, k: int
+) -> tuple[Question, SearchResult]:
     """Ask the engine; words that captions credit somebody by are asked again, as a name.
 
     Raises:
@@ -138,7 +138,7 @@ def answer(engine: SearchEngine, question: Question, dataset: str, cursor: str) 
         name = caption_words.fold(question.words)
         if any(caption_words.credits_name(hit.sample.caption or "", name) for hit in named.hits):
             question = Question(question.words, "caption", certain=False)
-    result = door[question.reading](question.words, k=CARDS_PER_PAGE, datasets=datasets, cursor=place)
+    result = door[question.reading](question.words, k=k, datasets=datasets, cursor=place)
     return question, result
 
 

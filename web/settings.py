@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     datasets_dir: Path = Field(default=Path("var/datasets"), description="One folder per indexed data set release.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL. Left out: SQLite in `state_dir`.")
     encoder: str = Field(
-        default="data/models/starter/onnx",
+        default="data/models/starter-onnx",
         description="Makes vectors of pictures and words: the folder of an exported encoder, or an open_clip tag.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     suggestions: Path | None = Field(
         default=Path("data/collection/queries.json"),
         description="JSON list of queries offered on the first page. Left out or absent: none are offered.",
+    )
+    cards_per_page: int = Field(
+        default=48, ge=1, le=500, description="Pictures on a page of results; 48 makes whole rows at most widths."
     )
     max_body_bytes: int = Field(
         default=15_000_000, ge=1_000, description="Largest request taken, in bytes. Beyond it: 413."

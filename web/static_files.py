@@ -31,6 +31,9 @@ class PublicFiles(StaticFiles):
     def __init__(self, directory: os.PathLike[str]) -> None:
         super().__init__(directory=directory, check_dir=False)
 
+    async def check_config(self) -> None:
+        """Nothing to check: the folder appears with the first entry, or the first list."""
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The file, its type and how long it stays true."""
         response = await super().get_response(path, scope)

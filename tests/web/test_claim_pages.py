@@ -1,0 +1,217 @@
+"""Opting out without JavaScript: tick, check, confirm, keep the receipt; and what the site refuses."""
+
+import time
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import pytest
+from fastapi.testclient import TestClient
+
+from heldout.leaves import OptOutLeaf, UrlDigest
+from heldout.receipts import verify_receipt
+from heldout.urls import canonical_key, key_digest
+from tests.web.html import Answer, Element, read_page
+from web.settings import Settings
+
+Form = list[tuple[str, str]]
+HTML = {"accept": "text/html"}
+
+
+@pytest.fixture
+def site(own_site: TestClient) -> TestClient:
+    """Here people opt out, so each test has its own."""
+    return own_site
+
+
+def post(site: TestClient, path: str, form: Form, **headers: str) -> Answer:
+    body = urlencode(form)
+    sent = HTML | {"content-type": "application/x-www-form-urlencoded"} | headers
+    answer: Answer = site.post(path, content=body, headers=sent)
+    return answer
+
+
+def page_of(answer: Answer, status: int = 200) -> Element:
+    assert answer.status_code == status, answer.text
+    return read_page(answer.text)
+
+
+def tick(site: TestClient, query: str, n_cards: int = 1) -> Form:
+    """The form that ticking the first cards of a search would send."""
+    page = page_of(site.get(query, headers=HTML))
+    boxes = [card.one("input", class_="taken") for card in page.all("article")[:n_cards]]
+    return [(box.attributes["name"], box.attributes["value"]) for box in boxes]
+
+
+def confirm_form(site: TestClient, ticked: Form) -> Element:
+    return page_of(post(site, "/opt-out", ticked)).one("form", action="/opt-out/confirm")
+
+
+def fields(form: Element, **changes: str) -> Form:
+    kept = [(name, value) for name, value in form.fields() if name not in changes]
+    return kept + list(changes.items())
+
+
+def test_text_search_to_a_receipt_that_verifies(site: TestClient) -> None:
+    form = confirm_form(site, tick(site, "/search?q=ota+novak", n_cards=2))
+    assert "These 2 pictures, wherever they are" in form.text
+    recorded = post(site, "/opt-out/confirm", fields(form, contact="ota@mail.example"))
+    assert recorded.status_code == 303
+    done = page_of(site.get(recorded.headers["location"], headers=HTML))
+    assert done.one("h1").text == "Your opt-out is recorded"
+
+    link = done.one("a", class_="button primary")
+    receipt = site.get(link.attributes["href"]).json()
+    key = read_page(site.get("/labs").text).one("code", data_copy_text="", class_="address").text
+    leaves = verify_receipt(receipt, key)
+    (leaf,) = leaves
+    assert isinstance(leaf, OptOutLeaf)
+    addresses = {subject.key for subject in leaf.subjects if isinstance(subject, UrlDigest)}
+    assert len(addresses) == 2
+    works = {key_digest(canonical_key(f"https://ota.example/art/{number}.png")) for number in range(1, 20, 2)}
+    assert addresses <= works
+    assert "ota@mail.example" not in done.text
+    assert f"heldout verify {link.attributes['download']} --log-key '{key}'" in done.text
+
+
+def test_one_tick_takes_the_copies_on_other_sites(site: TestClient) -> None:
+    form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/0.png"))
+    assert "This picture, wherever it is" in form.text
+    addresses = form.one("details").text
+    for host in ("jane.example", "pins.example", "wall.example"):
+        assert host in addresses
+
+
+def test_an_opted_out_picture_says_so_and_its_copies_too(site: TestClient) -> None:
+    ticked = tick(site, "/search?q=https://jane.example/art/0.png")
+    post(site, "/opt-out/confirm", fields(confirm_form(site, ticked)))
+    again = page_of(site.get("/search?q=pins.example"))
+    assert again.all("article")
+    for card in again.all("article"):
+        assert card.one("span", class_="chip chip-out").text == "opted out"
+    assert "opted out already" in confirm_form(site, ticked).text
+
+
+def test_what_is_not_ticked_on_the_confirm_page_is_not_claimed(site: TestClient) -> None:
+    form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/2.png"))
+    only_address = [field for field in fields(form) if field != ("scope", "picture")]
+    place = post(site, "/opt-out/confirm", only_address).headers["location"]
+    claim = site.get(f"/v1{place.removesuffix('/done')}").json()
+    assert (claim["n_url_subjects"], claim["n_image_subjects"]) == (1, 0)
+
+
+def test_a_picture_that_no_data_set_has_is_opted_out(site: TestClient, unknown_picture: bytes) -> None:
+    page = page_of(site.post("/search", files={"picture": ("a.png", unknown_picture, "image/png")}, headers=HTML))
+    box = page.one("p", class_="own").one("input")
+    form = confirm_form(site, [(box.attributes["name"], box.attributes["value"])])
+    assert form.all("input", id="scope-address") == []
+    place = post(site, "/opt-out/confirm", fields(form)).headers["location"]
+    claim = site.get(f"/v1{place.removesuffix('/done')}").json()
+    assert (claim["n_url_subjects"], claim["n_image_subjects"]) == (0, 1)
+    again = page_of(site.post("/search", files={"picture": ("a.png", unknown_picture, "image/png")}, headers=HTML))
+    assert again.one("h1").text == "Your picture"
+
+
+def test_an_address_that_no_data_set_has_is_opted_out(site: TestClient) -> None:
+    form = confirm_form(site, [("address", "https://nobody.example/a.png")])
+    assert "This address" in form.text
+    assert post(site, "/opt-out/confirm", fields(form)).status_code == 303
+
+
+def test_the_claims_page_proves_it(site: TestClient) -> None:
+    form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
+    place = post(site, "/opt-out/confirm", fields(form, acting_as="estate")).headers["location"]
+    page = page_of(site.get(place.removesuffix("/done"), headers=HTML))
+    assert "Checked just now" in page.text
+    assert page.one("p", class_="stamp").text == "In force"
+    assert "estate (declared)" in page.text
+    assert page.one("pre", aria_label="Signed checkpoint").text.startswith("testserver/log 1 ")
+
+
+def test_a_form_sent_twice_is_one_claim(site: TestClient) -> None:
+    form = fields(confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png")))
+    places = {post(site, "/opt-out/confirm", form).headers["location"] for _ in range(3)}
+    assert len(places) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"contact": "jane"}, "is not an e-mail address"),
+        ({"contact": "@mail.example"}, "is not an e-mail address"),
+        ({"scope": "everything"}, "tick at least one"),
+        ({"acting_as": "a thief"}, "does not fit"),
+    ],
+)
+def test_a_wrong_field_brings_the_form_back_with_what_to_do(
+    site: TestClient, changes: dict[str, str], says: str
+) -> None:
+    form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
+    back = page_of(post(site, "/opt-out/confirm", fields(form, **changes)), 422)
+    assert says in back.one("p", role="alert").text
+    corrected = fields(back.one("form"), contact="", acting_as="artist", scope="picture")
+    assert post(site, "/opt-out/confirm", corrected).status_code == 303
+
+
+def test_only_what_was_shown_can_be_confirmed(site: TestClient) -> None:
+    form = fields(confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png")))
+    more = [*form, ("address", "https://somebody.example/else.png")]
+    for changed in (more, [field for field in form if field[0] != "seal"]):
+        answer = post(site, "/opt-out/confirm", changed)
+        assert "not the one you were shown" in page_of(answer, 422).text
+    page_of(post(site, "/opt-out/confirm", [("pick", "shapes@1:1")]), 422)
+
+
+@pytest.mark.parametrize(
+    ("ticked", "status", "says"),
+    [
+        ([], 422, "Nothing was ticked"),
+        ([("pick", "nowhere@1:1")], 404, "nowhere"),
+        ([("pick", "shapes@9:1")], 409, "shapes"),
+        ([("pick", "shapes@1:99999")], 404, "99999"),
+        ([("pick", "'; drop table")], 422, "does not fit"),
+        ([("address", "javascript:alert(1)")], 422, "not http"),
+    ],
+)
+def test_a_selection_that_means_nothing_is_refused(site: TestClient, ticked: Form, status: int, says: str) -> None:
+    assert says in page_of(post(site, "/opt-out", ticked), status).one("main").text
+
+
+@pytest.mark.parametrize("path", ["/opt-out", "/opt-out/confirm"])
+@pytest.mark.parametrize(
+    "headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "https://evil.example"}]
+)
+def test_a_form_from_another_site_is_refused(site: TestClient, path: str, headers: dict[str, str]) -> None:
+    answer = post(site, path, [("pick", "shapes@1:1")], **headers)
+    assert "sent by another site" in page_of(answer, 403).text
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {"origin": "http://testserver"}]
+)
+def test_a_form_of_our_own_is_taken(site: TestClient, headers: dict[str, str]) -> None:
+    assert post(site, "/opt-out", [("pick", "shapes@1:1")], **headers).status_code == 200
+
+
+def test_a_claim_reaches_the_published_list_by_itself(
+    settings: Settings, open_site: Callable[[Settings], TestClient]
+) -> None:
+    site = open_site(settings.model_copy(update={"publish": "auto"}))
+    form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
+    assert "A few seconds later" in form.text
+    post(site, "/opt-out/confirm", fields(form))
+
+    def facts() -> dict[str, str]:
+        page = read_page(site.get("/labs").text)
+        lists = page.all("dl", class_="facts")
+        return {row.one("dt").text: row.one("dd").text for row in lists[0].all("div")}
+
+    give_up_at = time.monotonic() + 20
+    while facts().get("Addresses") != "1":
+        assert time.monotonic() < give_up_at
+        time.sleep(0.1)
+    found = facts()
+    assert (found["Pictures"], int(found["Version"]) > 0) == ("1", True)
+    manifest = read_page(site.get("/labs").text).one(
+        "a", href=f"/list/targets/{found['Manifest , SHA-256']}.manifest.json"
+    )
+    assert site.get(manifest.attributes["href"]).json()["counts"] == {"url": 1, "image": 1}

@@ -1,0 +1,79 @@
+"""A page's template gets its dataclass, the whole of it, and nothing else."""
+
+from dataclasses import fields, is_dataclass
+
+import jinja2.meta
+import pytest
+from fastapi.testclient import TestClient
+
+from heldout.records import ClaimRequest, UrlSubject
+from tests.web.test_claim_pages import HTML, tick
+from web import contexts
+from web.pages import TEMPLATES_DIR, Pages
+
+PAGES: dict[str, type] = {
+    "search.html": contexts.SearchPage,
+    "results.html": contexts.ResultsPage,
+    "confirm.html": contexts.ConfirmPage,
+    "done.html": contexts.DonePage,
+    "claim.html": contexts.ClaimPage,
+    "labs.html": contexts.LabsPage,
+    "about.html": contexts.AboutPage,
+    "error.html": contexts.ErrorPage,
+}
+GIVEN_BY_BASE = {"request", "asset", "url_for"}
+
+
+def names(of: type) -> set[str]:
+    assert is_dataclass(of)
+    return {field.name for field in fields(of)}
+
+
+def test_every_page_has_its_dataclass() -> None:
+    templates = {path.name for path in TEMPLATES_DIR.glob("*.html") if not path.name.startswith("_")}
+    assert templates - {"base.html"} == PAGES.keys()
+
+
+@pytest.mark.parametrize("template", PAGES)
+def test_a_template_uses_what_its_dataclass_has_and_all_of_it(template: str) -> None:
+    used = _names_used(template, set())
+    assert used - GIVEN_BY_BASE == names(PAGES[template])
+
+
+def _names_used(template: str, locals_: set[str]) -> set[str]:
+    environment = Pages().environment
+    tree = environment.parse((TEMPLATES_DIR / template).read_text())
+    used = jinja2.meta.find_undeclared_variables(tree)
+    for other in jinja2.meta.find_referenced_templates(tree):
+        if other and other not in {"base.html", "_icons.html"}:
+            used |= _names_used(other, locals_)
+    # Names that a page sets before including a part: the part's loop variables, the imported shapes.
+    return used - {"icon", "card", "commands", "here"}
+
+
+@pytest.fixture
+def claim_id(own_site: TestClient) -> str:
+    request = ClaimRequest(subjects=[UrlSubject(url="https://jane.example/art/0.png")])
+    answer = own_site.post("/v1/claims", json=request.model_dump(mode="json"))
+    number: str = answer.json()["id"]
+    return number
+
+
+def test_the_context_of_each_rendered_page_is_its_dataclass(own_site: TestClient, claim_id: str) -> None:
+    confirm = own_site.post("/opt-out", data=dict(tick(own_site, "/search?q=jane.example")), headers=HTML)
+    rendered = [
+        own_site.get("/"),
+        own_site.get("/search?q=red"),
+        confirm,
+        own_site.get(f"/claims/{claim_id}/done"),
+        own_site.get(f"/claims/{claim_id}"),
+        own_site.get("/labs"),
+        own_site.get("/about"),
+        own_site.get("/nowhere", headers=HTML),
+    ]
+    seen = {}
+    for answer in rendered:
+        context = dict(answer.context)  # type: ignore[attr-defined]
+        context.pop("request")
+        seen[answer.template.name] = context.keys()  # type: ignore[attr-defined]
+    assert seen == {template: names(of) for template, of in PAGES.items()}

@@ -1,0 +1,215 @@
+"""Searching: the first page, results of every kind, paging, bad input."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.web.conftest import HOSTILE
+from tests.web.html import Answer, Element, read_page
+from web.settings import Settings
+
+
+def get(site: TestClient, path: str, status: int = 200) -> Element:
+    answer = site.get(path, headers={"accept": "text/html"})
+    assert answer.status_code == status, answer.text
+    return read_page(answer.text)
+
+
+def search_picture(site: TestClient, data: bytes, name: str = "castle.png") -> Answer:
+    answer: Answer = site.post("/search", files={"picture": (name, data, "image/png")}, headers={"accept": "text/html"})
+    return answer
+
+
+def sections(page: Element) -> dict[str, Element]:
+    return {
+        each.attributes["aria-labelledby"].removeprefix("found-"): each for each in page.all("section", class_="found")
+    }
+
+
+def test_the_first_page_offers_suggestions_with_pictures(site: TestClient) -> None:
+    page = get(site, "/")
+    tries = page.one("ul", class_="tries")
+    assert [link.text for link in tries.all("a")] == ["red shapes", "Jane Doe"]  # nothing is found by "!"
+    for image in tries.all("img"):
+        answer = site.get(image.attributes["src"])
+        assert answer.headers["content-type"] == "image/webp"
+        assert "immutable" in answer.headers["cache-control"]
+    assert "28 pictures with their captions, in 1 data set" in page.text
+
+
+def test_the_first_page_is_light(site: TestClient) -> None:
+    page = site.get("/")
+    own = re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text)
+    assert len(own) == 3
+    assert len(page.content) + sum(len(site.get(path).content) for path in own) < 100_000
+    assert len(site.get(next(path for path in own if ".js" in path)).content) < 30_000
+
+
+def test_a_site_without_data_sets_says_so(settings: Settings, open_site: Callable[[Settings], TestClient]) -> None:
+    empty = settings.state_dir.parent / "none"
+    empty.mkdir()
+    site = open_site(settings.model_copy(update={"datasets_dir": empty}))
+    assert "No data set has been indexed here yet" in get(site, "/").text
+    assert get(site, "/search?q=castle").one("h2").text == "Nothing looks like those words"
+
+
+def test_words_find_pictures_and_captions(site: TestClient) -> None:
+    page = get(site, "/search?q=red+shapes")
+    cards = page.all("article")
+    assert "red shapes" in cards[0].one("h3").text
+    assert page.one("h1").text == "\u201cred shapes\u201d"
+    links = page.one("nav", aria_label="Other ways to search for this").all("a")
+    assert [link.text for link in links] == ["What it shows or says", "Only captions with these words"]
+
+
+def test_a_name_finds_only_what_credits_it(site: TestClient) -> None:
+    page = get(site, "/search?q=jane+doe")
+    assert page.one("h1").text == "Captions with \u201cjane doe\u201d"
+    assert {card.one("span", class_="chip chip-caption").text for card in page.all("article")} == {"caption"}
+    # the words of a name can still be asked for as anything else
+    assert get(site, "/search?q=jane+doe&as=text").one("h1").text == "\u201cjane doe\u201d"
+
+
+def test_a_site_lists_its_pictures_the_lost_one_too(site: TestClient) -> None:
+    page = get(site, "/search?q=jane.example")
+    assert page.one("h1").text == "Pictures from jane.example"
+    names = [card.one("h3").text for card in page.all("article")]
+    assert "lost castle by Jane Doe" in names
+    assert "No picture: it could not be read" in page.text
+
+
+def test_an_address_finds_its_sample_and_its_copies(site: TestClient) -> None:
+    page = get(site, "/search?q=https://jane.example/art/0.png")
+    card = sections(page)["exact"].one("article")
+    assert "copies on 3 sites" in card.text
+    assert "The same address" in card.text
+
+
+def test_an_unknown_address_can_be_opted_out_all_the_same(site: TestClient) -> None:
+    page = get(site, "/search?q=nobody.example/a.png")
+    form = page.one("form", action="/opt-out")
+    assert form.fields() == [("address", "https://nobody.example/a.png")]
+
+
+def test_a_picture_finds_the_same_file_its_changed_copies_and_what_looks_alike(
+    site: TestClient, picture: bytes
+) -> None:
+    page = read_page(search_picture(site, picture).text)
+    found = sections(page)
+    assert list(found) == ["exact", "similar"]
+    copies = found["exact"].one("article").one("details", class_="copies").one("ul").text
+    for host in ("jane.example", "pins.example", "wall.example"):
+        assert host in copies
+    assert "same file" in copies
+    assert page.one("img", alt="The picture you searched with").attributes["src"].startswith("data:image/webp;base64,")
+
+
+def test_a_changed_copy_is_labelled_near(site: TestClient, picture: bytes) -> None:
+    import io
+
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.open(io.BytesIO(picture)).resize((150, 120)).save(out, "JPEG", quality=70)
+    page = read_page(search_picture(site, out.getvalue()).text)
+    card = sections(page)["near"].one("article")
+    assert re.search(r"\d+ of 256 fingerprint bits differ", card.text)
+    assert page.one("p", class_="own").one("input", name="picture").attributes["value"].count(".") == 2
+
+
+def test_a_picture_nobody_has_can_be_opted_out_with_what_looks_alike_shown(
+    site: TestClient, unknown_picture: bytes
+) -> None:
+    page = read_page(search_picture(site, unknown_picture).text)
+    assert list(sections(page)) == ["similar"]
+    assert "in data sets that are not searched here" in page.one("p", class_="own").text
+
+
+def test_unsafe_pictures_are_there_but_covered(site: TestClient) -> None:
+    page = get(site, "/search?q=night&as=caption")
+    card = page.one("article")
+    assert "is-unsafe" in card.attributes["class"]
+    veil = card.one("label", class_="veil")
+    assert veil.text == "Marked as unsafe. Show"
+    toggle = card.one("input", id=veil.attributes["for"])
+    assert "name" not in toggle.attributes  # it is not sent with the form
+
+
+def test_captions_are_text_whatever_they_hold(site: TestClient) -> None:
+    answer = site.get("/search", params={"q": "mallory", "as": "caption"})
+    page = read_page(answer.text)
+    assert "<script>alert" not in answer.text
+    (script,) = page.all("script")
+    assert script.attributes["src"].startswith("/static/site.js")
+    assert page.one("article").one("h3").text.startswith(HOSTILE[:24])
+
+
+def test_what_was_typed_is_said_back_as_text(site: TestClient) -> None:
+    hostile = '"><script>alert(1)</script>'
+    answer = site.get("/search", params={"q": hostile})
+    assert "<script>alert" not in answer.text
+    assert read_page(answer.text).one("input", id="q").attributes["value"] == hostile
+
+
+def test_pages_of_results_are_links_that_show_everything_once(
+    settings: Settings, open_site: Callable[[Settings], TestClient]
+) -> None:
+    site = open_site(settings.model_copy(update={"cards_per_page": 4}))
+    seen: list[str] = []
+    path: str | None = "/search?q=jane.example"
+    while path:
+        page = get(site, path)
+        seen += [card.one("h3").text for card in page.all("article")]
+        following = page.all("a", rel="next")
+        path = following[0].attributes["href"] if following else None
+    assert len(seen) == len(set(seen)) == 11
+    assert page.one("nav", aria_label="Pages of results").one("a").attributes["href"] == "/search?q=jane.example"
+
+
+def test_an_empty_box_leads_back_to_the_first_page(site: TestClient) -> None:
+    answer = site.get("/search?q=+")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("/search?q=castle&dataset=nowhere", 404, "nowhere"),
+        ("/search?q=castle&cursor=rubbish", 422, "cursor"),
+        ("/search?q=castle&as=smell", 422, "no way of searching called"),
+        ("/search?q=" + "a" * 3000, 422, "3,000 characters"),
+        ("/nowhere", 404, "The address is wrong"),
+        ("/claims/nobody", 404, "nobody"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_page_that_says_why(site: TestClient, path: str, status: int, says: str) -> None:
+    page = get(site, path, status)
+    assert says in page.one("main").text
+    assert page.one("main").one("a", href="/").text == "Back to search"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "empty"),
+        (b"%PDF-1.7 not a picture", "not a picture we can read"),
+        (b"\x89PNG\r\n\x1a\n" + b"\x00" * 40, "picture"),
+    ],
+)
+def test_a_file_that_is_no_picture_is_refused_with_advice(site: TestClient, data: bytes, says: str) -> None:
+    answer = search_picture(site, data)
+    assert answer.status_code == 422
+    assert says in read_page(answer.text).one("main").text
+
+
+def test_a_form_without_a_file_is_refused_with_advice(site: TestClient) -> None:
+    answer = site.post("/search", data={"picture": "x"}, headers={"accept": "text/html"})
+    assert answer.status_code == 422
+    assert "send the file" in answer.text
+
+
+def test_settings_may_name_no_suggestions(settings: Settings, open_site: Callable[[Settings], TestClient]) -> None:
+    site = open_site(settings.model_copy(update={"suggestions": None}))
+    assert get(site, "/").all("ul", class_="tries") == []
