@@ -52,13 +52,14 @@ def submit(
     Idempotent by `idempotency_key`: the same key with the same request gives the claim made the first time.
 
     Raises:
-        InputError: a URL cannot be canonicalised (the message names it), or the idempotency key is unusable.
+        InputError: a URL cannot be canonicalised (the message names it), or name, contact or key are unusable.
         ConflictError: the idempotency key was used for another request.
     """
     if idempotency_key is not None:
         earlier = _earlier_claim(session, request, idempotency_key)
         if earlier is not None:
             return earlier
+    _check_personal_data(request)
     subjects = _distinct_subjects(request)
     claim = ClaimRow(
         id=new_id(),
@@ -88,10 +89,11 @@ def get_claim(session: Session, claim_id: str) -> Claim:
     Raises:
         NotFoundError: no such claim.
     """
+    check_claim_id(claim_id)
     claim = session.get(ClaimRow, claim_id)
     claimant = session.get(ClaimantRow, claim_id)
     if claim is None or claimant is None:
-        raise NotFoundError(f"there is no claim {claim_id!r:.80}: check the id on your receipt")
+        raise _no_such_claim(claim_id)
     rows = session.execute(
         select(SubjectRow.kind, func.count()).where(SubjectRow.claim_id == claim_id).group_by(SubjectRow.kind)
     )
@@ -127,9 +129,10 @@ def withdraw(session: Session, claim_id: str, *, reason: str, now: datetime) -> 
     """
     if reason not in WITHDRAW_REASONS:
         raise InputError(f"reason {reason!r:.40} is unknown: give one of {', '.join(WITHDRAW_REASONS)}")
+    check_claim_id(claim_id)
     claim = session.get(ClaimRow, claim_id, with_for_update=True)
     if claim is None:
-        raise NotFoundError(f"there is no claim {claim_id!r:.80}: check the id on your receipt")
+        raise _no_such_claim(claim_id)
     if claim.state == "withdrawn":
         return get_claim(session, claim_id)
     if claim.state != "in_force":
@@ -147,13 +150,31 @@ def erase_personal_data(session: Session, claim_id: str) -> None:
     Raises:
         NotFoundError: no such claim.
     """
+    check_claim_id(claim_id)
     claimant = session.get(ClaimantRow, claim_id)
     if claimant is None:
-        raise NotFoundError(f"there is no claim {claim_id!r:.80}: check the id on your receipt")
+        raise _no_such_claim(claim_id)
     claimant.name = claimant.contact = None
     for subject in session.scalars(select(SubjectRow).where(SubjectRow.claim_id == claim_id)):
         subject.url = None
     session.flush()
+
+
+def check_claim_id(claim_id: str) -> None:
+    """Refuse what cannot be a claim's id, as NotFoundError; a database may choke on it."""
+    if not (claim_id.isascii() and claim_id.isalnum()):
+        raise _no_such_claim(claim_id)
+
+
+def _no_such_claim(claim_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no claim {claim_id!r:.80}: check the id on your receipt")
+
+
+def _check_personal_data(request: ClaimRequest) -> None:
+    for field in ("name", "contact"):
+        value: str | None = getattr(request, field)
+        if value is not None and not value.isprintable():
+            raise InputError(f"{field} holds a control character or a line break: remove it")
 
 
 def _distinct_subjects(request: ClaimRequest) -> dict[SubjectDigest, str | None]:

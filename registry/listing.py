@@ -6,7 +6,7 @@ Format: docs/formats/exclusion-list.md.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heldout.exclusion import IMAGE_COLUMNS, URL_COLUMNS
-from heldout.leaves import PREFERENCES, ImageDigest, SubjectDigest, UrlDigest
-from heldout.manifest import MAX_PREFIX_BITS, ListFile
+from heldout.leaves import PREFERENCES, ImageDigest, SubjectDigest, UrlDigest, parse_leaf
+from heldout.manifest import MAX_PREFIX_BITS, ListFile, LogState, Manifest, PreviousVersion, format_manifest
 from heldout.records import ASSURANCES
-from registry.replay import LoggedClaim
+from heldout.urls import CANONICALISATION
+from registry.replay import LoggedClaim, replay
 
 KEYS_PER_FILE = 1_000_000
 """URL files are split by the key's first bits so that each has at most about this many rows."""
@@ -45,6 +46,37 @@ class DataFile:
 
     data: bytes
     entry: ListFile
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the list, ready to be stored."""
+
+    number: int
+    manifest: bytes
+    files: dict[str, DataFile]
+
+
+def build_version(entries: Sequence[bytes], log: LogState, previous: PreviousVersion | None) -> Version:
+    """The version that a log of exactly these entries gives. Anyone with the log can make it and compare.
+
+    Raises:
+        VerificationError: an entry is no leaf, or the entries make no history.
+    """
+    leaves = [parse_leaf(entry) for entry in entries]
+    files, prefix_bits = build_files(standings(replay(leaves).claims.values()))
+    n_images = files["images.parquet"].entry.count
+    manifest = Manifest(
+        version=previous.version + 1 if previous else 1,
+        as_of=leaves[-1].at if leaves else None,
+        canonicalisation=CANONICALISATION,
+        log=log,
+        prefix_bits=prefix_bits,
+        files={name: file.entry for name, file in files.items()},
+        counts={"url": sum(file.entry.count for file in files.values()) - n_images, "image": n_images},
+        previous=previous,
+    )
+    return Version(manifest.version, format_manifest(manifest), files)
 
 
 def standings(claims: Iterable[LoggedClaim]) -> dict[SubjectDigest, Standing]:

@@ -198,7 +198,8 @@ def _root(store: ObjectStore, tiles: Mapping[str, bytes], size: int) -> bytes:
 
 def _remember_root(session: Session, checkpoint: Checkpoint) -> None:
     """Record a root before it is signed, once per size."""
-    row = session.get(CheckpointRow, checkpoint.size, with_for_update=True)
+    session.scalars(select(SequencerRow.next_index).with_for_update()).one()  # one sequencer at a time
+    row = session.get(CheckpointRow, checkpoint.size)
     if row is None:
         session.add(CheckpointRow(size=checkpoint.size, root=checkpoint.root))
         session.flush()

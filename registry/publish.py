@@ -19,16 +19,14 @@ from sqlalchemy.orm import Session
 from heldout.checkpoint import Checkpoint
 from heldout.errors import NotFoundError, VerificationError
 from heldout.leaves import ListLeaf, format_leaf, parse_leaf
-from heldout.manifest import LogState, Manifest, PreviousVersion, format_manifest, manifest_sha256, parse_manifest
+from heldout.manifest import LogState, PreviousVersion, manifest_sha256, parse_manifest
 from heldout.merkle import leaf_hash, root_of
 from heldout.receipts import TlogProof, format_tlog_proof
-from heldout.urls import CANONICALISATION
 from registry.db import Sessions, transaction
 from registry.keys import Keys
-from registry.listing import build_files, standings
+from registry.listing import build_version
 from registry.log import Sequencer
 from registry.metadata import TARGETS, MetadataRepository, Validity
-from registry.replay import replay
 from registry.storage import ObjectStore, file_lock
 from registry.tables import EventRow, ListRow
 
@@ -135,24 +133,14 @@ class Publisher:
             entries = list(_iter_payloads(session, checkpoint.size))
         if root_of([leaf_hash(entry) for entry in entries]) != checkpoint.root:
             raise VerificationError("the database's events are not the log's entries: one of them was edited")
-        leaves = [parse_leaf(entry) for entry in entries]
-        files, prefix_bits = build_files(standings(replay(leaves).claims.values()))
-        for file in files.values():
-            self._lists.write(f"{FILES}/{file.entry.sha256.hex()}.parquet", file.data)
-        n_images = files["images.parquet"].entry.count
-        manifest = Manifest(
-            version=previous.leaf.version + 1 if previous else 1,
-            as_of=leaves[-1].at if leaves else None,
-            canonicalisation=CANONICALISATION,
-            log=LogState(checkpoint.origin, self._keys.log.verifier.vkey, checkpoint.size, checkpoint.root),
-            prefix_bits=prefix_bits,
-            files={name: file.entry for name, file in files.items()},
-            counts={"url": sum(file.entry.count for file in files.values()) - n_images, "image": n_images},
-            previous=PreviousVersion(previous.leaf.version, previous.leaf.manifest_sha256) if previous else None,
+        log = LogState(checkpoint.origin, self._keys.log.verifier.vkey, checkpoint.size, checkpoint.root)
+        version = build_version(
+            entries, log, PreviousVersion(previous.leaf.version, previous.leaf.manifest_sha256) if previous else None
         )
-        data = format_manifest(manifest)
-        self._lists.write(_target_path(MANIFEST, data), data)
-        leaf = ListLeaf(now.replace(microsecond=0), manifest.version, manifest_sha256(data))
+        for file in version.files.values():
+            self._lists.write(f"{FILES}/{file.entry.sha256.hex()}.parquet", file.data)
+        self._lists.write(_target_path(MANIFEST, version.manifest), version.manifest)
+        leaf = ListLeaf(now.replace(microsecond=0), version.number, manifest_sha256(version.manifest))
         with transaction(self._sessions) as session:
             session.add(EventRow(kind="list", payload=format_leaf(leaf)))
             session.add(ListRow(version=leaf.version, manifest_sha256=leaf.manifest_sha256, published_at=leaf.at))

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from heldout.errors import NotFoundError
 from heldout.receipts import Receipt, ReceiptEntry
+from registry.claims import check_claim_id
 from registry.log import Sequencer
 from registry.tables import EventRow
 
@@ -15,6 +16,7 @@ def make_receipt(session: Session, sequencer: Sequencer, claim_id: str) -> Recei
     Raises:
         NotFoundError: no such claim, or its entries are not in the published log yet.
     """
+    check_claim_id(claim_id)
     rows = session.execute(
         select(EventRow.log_index, EventRow.payload).where(EventRow.claim_id == claim_id).order_by(EventRow.id)
     ).all()

@@ -1,0 +1,285 @@
+"""Publishing, seen through the library's own client: what a lab pulls is what the claims say."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+from tuf.api.metadata import Metadata, Targets, Timestamp
+
+from heldout.checkpoint import Verifier
+from heldout.errors import VerificationError
+from heldout.exclusion import ExclusionList
+from heldout.leaves import ListLeaf, parse_leaf
+from heldout.manifest import LogState
+from heldout.merkle import leaf_hash, root_of
+from heldout.pull import PullResult, pull
+from registry.claims import submit
+from registry.db import Sessions, transaction
+from registry.keys import load_keys, renew_root
+from registry.listing import build_version
+from registry.log import Sequencer
+from registry.metadata import Validity
+from registry.publish import Publisher
+from registry.service import Registry
+from registry.storage import FileCheckpointStore, FileStore
+from registry.tables import ListRow
+from tests.registry.builders import ORIGIN, Clock, image, request, url
+from tests.registry.failing import FailingCheckpoints, FailingStore, Fuse, PowerCut, When, read_log
+
+Pull = Callable[[], PullResult]
+
+
+def serve(public: Path) -> httpx.MockTransport:
+    """The public folder as a static server gives it."""
+
+    def answer(call: httpx.Request) -> httpx.Response:
+        path = public / call.url.path.lstrip("/")
+        return httpx.Response(200, content=path.read_bytes()) if path.is_file() else httpx.Response(404)
+
+    return httpx.MockTransport(answer)
+
+
+@pytest.fixture
+def pull_list(registry: Registry, tmp_path: Path, clock: Clock) -> Pull:
+    def run() -> PullResult:
+        return pull(
+            "https://registry.example",
+            tmp_path / "lab",
+            root=registry.root_json,
+            transport=serve(registry.public_dir),
+            now=clock(),
+        )
+
+    return run
+
+
+def excluded(folder: Path, clock: Clock, *names: str) -> list[bool]:
+    exclusions = ExclusionList.open(folder, now=clock())
+    found = exclusions.lookup_urls([f"https://jane.example/{name}.jpg" for name in names]).found
+    return [bool(is_found) for is_found in found]
+
+
+def published_bytes(registry: Registry, *folders: str) -> dict[str, bytes]:
+    root = registry.public_dir / "list"
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for folder in folders
+        for path in (root / folder).rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_lab_pulls_what_was_claimed(registry: Registry, pull_list: Pull, tmp_path: Path, clock: Clock) -> None:
+    registry.submit(request(url("a"), image("b")))
+    assert registry.publish().version == 1
+    result = pull_list()
+    assert result.manifest.counts == {"url": 1, "image": 1}
+    assert (result.manifest.version, result.manifest.log.size, result.manifest.previous) == (1, 1, None)
+    assert result.manifest.as_of == clock()
+    assert excluded(tmp_path / "lab", clock, "a", "b") == [True, False]
+
+
+def test_withdrawn_claim_leaves_the_next_list(
+    registry: Registry, pull_list: Pull, tmp_path: Path, clock: Clock
+) -> None:
+    kept = registry.submit(request(url("a"), url("both")))
+    claim = registry.submit(request(url("b"), url("both")))
+    registry.publish()
+    pull_list()
+    assert excluded(tmp_path / "lab", clock, "a", "b", "both") == [True, True, True]
+    registry.withdraw(claim.id, reason="by-claimant")
+    assert registry.publish().version == 2
+    assert pull_list().manifest.previous is not None
+    assert excluded(tmp_path / "lab", clock, "a", "b", "both") == [True, False, True]
+    assert registry.claim(kept.id).state == "in_force"
+
+
+def test_an_empty_registry_publishes_an_empty_list(
+    registry: Registry, pull_list: Pull, tmp_path: Path, clock: Clock
+) -> None:
+    assert registry.publish().version == 1
+    assert pull_list().manifest.as_of is None
+    assert excluded(tmp_path / "lab", clock, "a") == [False]
+
+
+def test_publishing_again_without_news_only_moves_expiry(registry: Registry, pull_list: Pull, clock: Clock) -> None:
+    registry.submit(request(url("a")))
+    first = registry.publish()
+    before = published_bytes(registry, "targets", "files", "metadata")
+    clock.advance(days=1)
+    again = registry.publish()
+    after = published_bytes(registry, "targets", "files", "metadata")
+    assert (again.version, again.manifest_sha256, again.is_new) == (1, first.manifest_sha256, False)
+    assert {name for name in after if after[name] != before.get(name)} == {"metadata/timestamp.json"}
+    assert pull_list().expires_at == clock.now.replace(microsecond=0) + Validity().timestamp
+
+
+def test_old_signatures_are_renewed_before_they_expire(registry: Registry, pull_list: Pull, clock: Clock) -> None:
+    registry.publish()
+    for _ in range(40):
+        clock.advance(days=5)
+        registry.publish()
+        pull_list()
+    targets = Metadata[Targets].from_bytes((registry.public_dir / "list/metadata/2.targets.json").read_bytes())
+    assert targets.signed.version == 2
+
+
+def test_a_list_not_published_for_a_week_is_stale(registry: Registry, pull_list: Pull, clock: Clock) -> None:
+    registry.publish()
+    clock.advance(days=7, seconds=1)
+    with pytest.raises(VerificationError, match="stale"):
+        pull_list()
+
+
+def test_a_renewed_root_reaches_labs_that_trust_the_first(
+    registry: Registry, pull_list: Pull, clock: Clock, database_url: str
+) -> None:
+    registry.publish()
+    pull_list()
+    clock.advance(days=300)
+    renew_root(registry.state_dir / "keys", now=clock())
+    with Registry(registry.state_dir, database_url, clock=clock) as reopened:
+        reopened.publish()
+    clock.advance(days=6)
+    pull_list()
+    clock.advance(days=80)  # the first root expired
+    with Registry(registry.state_dir, database_url, clock=clock) as reopened:
+        reopened.publish()
+    pull_list()
+
+
+def test_anyone_with_the_log_can_make_the_list_again(registry: Registry, clock: Clock) -> None:
+    """Manifest and data follow from the log alone: made elsewhere, later, from the public log, the same bytes."""
+    registry.submit(request(url("a"), image("b"), url("c")))
+    registry.submit(request(url("d"), preference="train-ai=y"))
+    registry.publish()
+    before = published_bytes(registry, "files", "targets")
+    clock.advance(hours=5)
+    registry.submit(request(url("later")))
+    entries = log_entries(registry)
+    log = LogState(ORIGIN, registry.vkey, 2, root_of([leaf_hash(entry) for entry in entries[:2]]))
+    version = build_version(entries[:2], log, None)
+    files = {f"files/{file.entry.sha256.hex()}.parquet": file.data for file in version.files.values()}
+    files[f"targets/{hashlib.sha256(version.manifest).hexdigest()}.manifest.json"] = version.manifest
+    assert {name: data for name, data in before.items() if not name.endswith("tlog-proof")} == files
+
+
+def log_entries(registry: Registry) -> list[bytes]:
+    folder = registry.public_dir / "log"
+    checkpoints = FileCheckpointStore(folder, registry.state_dir / "unused.lock")
+    return read_log(FileStore(folder), checkpoints, Verifier.parse(registry.vkey))
+
+
+def test_each_version_is_an_entry_of_the_log(registry: Registry, sessions: Sessions) -> None:
+    digests = []
+    for name in ("a", "b", "c"):
+        registry.submit(request(url(name)))
+        digests.append(registry.publish().manifest_sha256)
+    lists = [leaf for leaf in map(parse_leaf, log_entries(registry)) if isinstance(leaf, ListLeaf)]
+    assert [(leaf.version, leaf.manifest_sha256) for leaf in lists] == list(enumerate(digests, start=1))
+    with transaction(sessions) as session:
+        assert [row.version for row in session.query(ListRow).order_by(ListRow.version)] == [1, 2, 3]
+
+
+def test_data_files_that_did_not_change_are_shared_between_versions(registry: Registry) -> None:
+    registry.submit(request(image("a")))
+    registry.publish()
+    registry.submit(request(url("b")))
+    registry.publish()
+    assert len(published_bytes(registry, "files")) == 3  # one of images, two of URLs
+
+
+class World:
+    """A registry whose stores can lose power."""
+
+    def __init__(self, registry: Registry, sessions: Sessions) -> None:
+        self.registry = registry
+        self.sessions = sessions
+        self.keys = load_keys(registry.state_dir / "keys")
+        self.log = FileStore(registry.public_dir / "log")
+        self.checkpoints = FileCheckpointStore(registry.public_dir / "log", registry.state_dir / "checkpoint.lock")
+        self.lists = FileStore(registry.public_dir / "list")
+
+    def publish_until_power_cut(self, at: int, when: When, clock: Clock) -> bool:
+        fuse = Fuse(at, when)
+        log, lists = FailingStore(self.log, fuse), FailingStore(self.lists, fuse)
+        sequencer = Sequencer(self.sessions, log, FailingCheckpoints(self.checkpoints, fuse), self.keys.log)
+        lock_path = self.registry.state_dir / "publish.lock"
+        try:
+            Publisher(self.sessions, sequencer, lists, self.keys, lock_path=lock_path).publish(now=clock())
+        except PowerCut:
+            return True
+        return False
+
+
+@pytest.fixture
+def world(registry: Registry, sessions: Sessions) -> World:
+    return World(registry, sessions)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_power_cut_at_every_step_of_publishing(
+    world: World, pull_list: Pull, tmp_path: Path, clock: Clock, when: When
+) -> None:
+    """A lab that pulls after the cut gets the old list or the new one, whole; publishing again gives the new one."""
+    registry = world.registry
+    registry.publish()
+    names: list[str] = []
+    for at in range(100):
+        names.append(f"picture{at}")
+        with transaction(world.sessions) as session:
+            submit(session, request(url(names[-1]), image(names[-1])), now=clock())
+        was_cut = world.publish_until_power_cut(at, when, clock)
+        pull_list()
+        assert all(excluded(tmp_path / "lab", clock, *names[:-1]))
+        registry.publish()
+        assert pull_list().manifest.counts == {"url": len(names), "image": len(names)}
+        assert all(excluded(tmp_path / "lab", clock, *names))
+        clock.advance(seconds=1)
+        if not was_cut:
+            break
+    else:
+        pytest.fail("publishing never ended")
+    assert at >= 14, "log, data files, manifest, proof and four metadata files are steps"
+
+
+def test_an_edited_database_is_not_published(registry: Registry, sessions: Sessions, backend: str) -> None:
+    registry.submit(request(url("a")))
+    registry.submit(request(url("b")))
+    with sessions.begin() as session:
+        drop = "DROP TRIGGER events_no_change" + (" ON events" if backend == "postgresql" else "")
+        session.execute(text(drop))
+        session.execute(
+            text("UPDATE events SET payload = (SELECT payload FROM events WHERE log_index = 1) WHERE log_index = 0")
+        )
+    with pytest.raises(VerificationError, match="edited"):
+        registry.publish()
+    assert not (registry.public_dir / "list").exists()
+
+
+def test_a_lost_manifest_is_not_papered_over(registry: Registry) -> None:
+    registry.publish()
+    for path in (registry.public_dir / "list" / "targets").glob("*.manifest.json"):
+        path.unlink()
+    with pytest.raises(VerificationError, match="restore"):
+        registry.publish()
+
+
+def test_lost_metadata_is_not_papered_over(registry: Registry) -> None:
+    registry.publish()
+    (registry.public_dir / "list/metadata/1.targets.json").unlink()
+    with pytest.raises(VerificationError, match="restore"):
+        registry.publish()
+
+
+def test_timestamps_only_grow(registry: Registry, clock: Clock) -> None:
+    versions = []
+    for _ in range(3):
+        registry.publish()
+        clock.advance(hours=1)
+        data = (registry.public_dir / "list/metadata/timestamp.json").read_bytes()
+        versions.append(Metadata[Timestamp].from_bytes(data).signed.version)
+    assert versions == [1, 2, 3]
