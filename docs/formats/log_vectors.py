@@ -1,0 +1,136 @@
+"""Writes log-vectors.json: examples for the formats of log.md, made by the library. Run it from the checkout."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from heldout.checkpoint import Checkpoint, Signer, sign_checkpoint, to_base64
+from heldout.layout import Tile, iter_new_bundles, iter_new_tiles
+from heldout.leaves import ImageDigest, Leaf, ListLeaf, OptOutLeaf, UrlDigest, WithdrawLeaf, format_leaf
+from heldout.merkle import consistency_proof, inclusion_proof, leaf_hash, root_of
+from heldout.receipts import Receipt, ReceiptEntry, TlogProof, format_tlog_proof, receipt_to_json
+from heldout.tiles import format_bundle
+from heldout.urls import key_digest
+
+PATH = Path(__file__).with_name("log-vectors.json")
+AT = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
+SIGNER = Signer("registry.example/log", bytes(range(32)))
+CLAIM = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
+OTHER = "bbbbbbbbbbbbbbbbbbbbbbbbbb"
+PICTURE = ImageDigest(bytes(range(32)), 87, bytes(range(32, 64)))
+LEAVES: dict[str, Leaf] = {
+    "a URL": OptOutLeaf(AT, OTHER, "declared", "train-ai=n", (UrlDigest(key_digest("art.example/jane.jpg?w=640")),)),
+    "a URL and two pictures, first of two parts": OptOutLeaf(
+        AT,
+        CLAIM,
+        "declared",
+        "train-ai=n",
+        (UrlDigest(key_digest("jane.example/a.jpg")), PICTURE, ImageDigest(bytes(32), 12)),
+        part=1,
+        n_parts=2,
+    ),
+    "second of two parts": OptOutLeaf(
+        AT, CLAIM, "declared", "train-ai=n", (UrlDigest(key_digest("jane.example/b.jpg")),), part=2, n_parts=2
+    ),
+    "a list": ListLeaf(AT, 1, bytes.fromhex("97" * 32)),
+    "a grant": OptOutLeaf(AT, "cccccccccccccccccccccccccc", "account", "train-ai=y", (PICTURE,)),
+    "a withdrawal": WithdrawLeaf(AT, CLAIM, "by-claimant"),
+}
+N_LOG = 300
+"""Entries of the example log: the six above, then lists numbered from 2."""
+PATHS = [
+    Tile(0, 0), Tile(0, 1234067), Tile(0, 273, 112), Tile(1, 1, 17), Tile(2, 0, 1), Tile(63, 999),
+    Tile(None, 0, 5), Tile(None, 1000), Tile(None, 1234067, 255),
+]  # fmt: skip
+
+
+def refused_leaves() -> dict[str, str]:
+    """Texts that look like leaves and are not."""
+    good = format_leaf(LEAVES["a URL"]).decode()
+    digest = key_digest("art.example/jane.jpg?w=640").hex()
+    withdrawal = format_leaf(LEAVES["a withdrawal"]).decode()
+    return {
+        "spaces": good.replace(":", ": ", 1),
+        "keys not sorted": '{"v":1,' + good.removeprefix("{").replace(',"v":1}', "}"),
+        "needless escape": good.replace("train", "\\u0074rain"),
+        "a newline at the end": good + "\n",
+        "another version": good.replace('"v":1', '"v":2'),
+        "a number that is no integer": good.replace('"v":1', '"v":1.0'),
+        "a field more": good.replace('"claim":', '"artist":"Jane","claim":'),
+        "upper-case hex": good.replace(digest, digest.upper()),
+        "an unknown kind of subject": good.replace('"kind":"url"', '"kind":"URL"'),
+        "part 0": good.replace("[1,1]", "[0,1]"),
+        "a time that never was": good.replace("2026-11-22", "2026-02-30"),
+        "free text as a reason": withdrawal.replace("by-claimant", "Jane asked"),
+        "an unknown type": withdrawal.replace('"type":"withdraw"', '"type":"erase"'),
+    }
+
+
+def make_vectors() -> dict[str, Any]:
+    """The whole file's content."""
+    lists = [ListLeaf(AT, version, bytes([version % 256]) * 32) for version in range(2, N_LOG - len(LEAVES) + 2)]
+    entries = [format_leaf(leaf) for leaf in [*LEAVES.values(), *lists]]
+    hashes = [leaf_hash(entry) for entry in entries]
+    level_1 = [root_of(hashes[:256])]
+    tiles = {
+        tile.path: b"".join((level_1 if tile.level else hashes)[tile.index * 256 :][: tile.width]).hex()
+        for tile in iter_new_tiles(0, N_LOG)
+    }
+    bundles = {
+        bundle.path: to_base64(format_bundle(entries[bundle.index * 256 :][: bundle.width]))
+        for bundle in iter_new_bundles(0, N_LOG)
+        if bundle.width < 256
+    }
+    note = sign_checkpoint(Checkpoint(SIGNER.name, N_LOG, root_of(hashes)), SIGNER)
+    receipt = receipt_to_json(
+        Receipt(
+            CLAIM,
+            note,
+            tuple(ReceiptEntry(i, entries[i], tuple(inclusion_proof(hashes, i))) for i in (1, 2, 5)),
+        )
+    )
+    return {
+        "about": "Vectors of docs/formats/log.md. The key is for these examples alone.",
+        "key": {"skey": SIGNER.skey, "vkey": SIGNER.verifier.vkey},
+        "leaves": {name: {"leaf": entries[i].decode(), "leaf_hash": hashes[i].hex()} for i, name in enumerate(LEAVES)},
+        "refused_leaves": refused_leaves(),
+        "paths": [{"level": t.level, "index": t.index, "width": t.width, "path": t.path} for t in PATHS],
+        "log": {
+            "size": N_LOG,
+            "roots": {str(n): root_of(hashes[:n]).hex() for n in (0, 1, 2, 3, 4, 5, 6, 255, 256, 257, N_LOG)},
+            "inclusion": [
+                {"index": i, "size": n, "proof": [node.hex() for node in inclusion_proof(hashes[:n], i)]}
+                for i, n in ((0, 1), (0, 6), (5, 6), (2, 257), (256, 257), (299, 300))
+            ],
+            "consistency": [
+                {"old": m, "new": n, "proof": [node.hex() for node in consistency_proof(hashes[:n], m)]}
+                for m, n in ((0, 6), (1, 6), (4, 6), (5, 6), (6, 6), (255, 257), (256, 300))
+            ],
+            "tiles": tiles,
+            "bundles": bundles,
+            "checkpoint": note,
+        },
+        "receipt": receipt,
+        "refused_receipts": {
+            "the second part is missing": receipt | {"entries": [receipt["entries"][0], receipt["entries"][2]]},
+            "parts out of order": receipt | {"entries": receipt["entries"][1::-1]},
+            "of another claim": receipt | {"claim": OTHER},
+            "another format": receipt | {"format": "heldout-receipt/2"},
+            "a changed root": receipt | {"checkpoint": note.replace("\n300\n", "\n301\n")},
+            "a changed index": receipt | {"entries": [{**receipt["entries"][0], "index": 0}, *receipt["entries"][1:]]},
+        },
+        "tlog_proof": {
+            "text": format_tlog_proof(TlogProof(3, tuple(inclusion_proof(hashes, 3)), note, entries[3])),
+            "leaf": entries[3].decode(),
+        },
+    }
+
+
+def main() -> None:
+    """Write the file."""
+    PATH.write_text(json.dumps(make_vectors(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

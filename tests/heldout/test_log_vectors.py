@@ -1,0 +1,101 @@
+"""The vectors beside docs/formats/log.md: what a second implementer tests against must be what we do."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heldout.checkpoint import Signer, Verifier, from_base64, open_checkpoint
+from heldout.errors import VerificationError
+from heldout.layout import Tile, parse_path
+from heldout.leaves import format_leaf, parse_leaf
+from heldout.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
+from heldout.receipts import parse_tlog_proof, verify_receipt, verify_tlog_proof
+from heldout.tiles import TileReader, parse_bundle
+
+FOLDER = Path(__file__).parents[2] / "docs" / "formats"
+VECTORS: dict[str, Any] = json.loads((FOLDER / "log-vectors.json").read_text(encoding="utf-8"))
+LOG = VECTORS["log"]
+VERIFIER = Verifier.parse(VECTORS["key"]["vkey"])
+
+
+def root(size: int) -> bytes:
+    return bytes.fromhex(LOG["roots"][str(size)])
+
+
+def test_the_file_is_what_its_script_writes() -> None:
+    spec = importlib.util.spec_from_file_location("log_vectors", FOLDER / "log_vectors.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.make_vectors() == VECTORS
+
+
+def test_keys_belong_together() -> None:
+    assert Signer.parse(VECTORS["key"]["skey"]).verifier == VERIFIER
+
+
+@pytest.mark.parametrize("name", VECTORS["leaves"])
+def test_leaves(name: str) -> None:
+    vector = VECTORS["leaves"][name]
+    data = vector["leaf"].encode()
+    assert format_leaf(parse_leaf(data)) == data
+    assert leaf_hash(data).hex() == vector["leaf_hash"]
+
+
+@pytest.mark.parametrize("name", VECTORS["refused_leaves"])
+def test_refused_leaves(name: str) -> None:
+    with pytest.raises(VerificationError):
+        parse_leaf(VECTORS["refused_leaves"][name].encode())
+
+
+@pytest.mark.parametrize("vector", VECTORS["paths"])
+def test_paths(vector: dict[str, Any]) -> None:
+    assert parse_path(vector["path"]) == Tile(vector["level"], vector["index"], vector["width"])
+
+
+def test_proofs() -> None:
+    hashes = [bytes.fromhex(LOG["tiles"]["tile/0/000"])[i : i + 32] for i in range(0, 8192, 32)]
+    hashes += [bytes.fromhex(LOG["tiles"]["tile/0/001.p/44"])[i : i + 32] for i in range(0, 44 * 32, 32)]
+    for vector in LOG["inclusion"]:
+        index, size = vector["index"], vector["size"]
+        verify_inclusion(hashes[index], index, size, [bytes.fromhex(node) for node in vector["proof"]], root(size))
+    assert root(0) == EMPTY_ROOT
+    for vector in LOG["consistency"]:
+        old, new = vector["old"], vector["new"]
+        verify_consistency(old, root(old), new, root(new), [bytes.fromhex(node) for node in vector["proof"]])
+
+
+def test_tiles_bundles_and_checkpoint_are_one_log() -> None:
+    checkpoint = open_checkpoint(LOG["checkpoint"], VERIFIER)
+    reader = TileReader(lambda path: bytes.fromhex(LOG["tiles"][path]), checkpoint.size)
+    assert reader.root() == checkpoint.root == root(LOG["size"])
+    for path, text in LOG["bundles"].items():
+        bundle = parse_path(path)
+        assert bundle.level is None
+        for i, entry in enumerate(parse_bundle(from_base64(text))):
+            assert leaf_hash(entry) == reader.leaf_hash(bundle.index * 256 + i)
+
+
+def test_the_receipt() -> None:
+    leaves = verify_receipt(VECTORS["receipt"], VERIFIER.vkey)
+    assert [format_leaf(leaf).decode() for leaf in leaves] == [
+        VECTORS["leaves"][name]["leaf"]
+        for name in ("a URL and two pictures, first of two parts", "second of two parts", "a withdrawal")
+    ]
+
+
+@pytest.mark.parametrize("name", VECTORS["refused_receipts"])
+def test_refused_receipts(name: str) -> None:
+    with pytest.raises(VerificationError):
+        verify_receipt(VECTORS["refused_receipts"][name], VERIFIER.vkey)
+
+
+def test_the_tlog_proof() -> None:
+    vector = VECTORS["tlog_proof"]
+    proof = parse_tlog_proof(vector["text"])
+    assert proof.extra == vector["leaf"].encode()
+    assert verify_tlog_proof(proof, vector["leaf"].encode(), VERIFIER).size == LOG["size"]
