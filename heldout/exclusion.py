@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heldout.errors import VerificationError
-from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY, PDQ_BYTES, nearest
+from heldout.fingerprints import MIN_QUALITY, PDQ_BYTES
 from heldout.kernel import KeyIndex, keys_of
 from heldout.manifest import ListFile
+from heldout.pdq_index import PdqIndex
 from heldout.records import ASSURANCES, Assurance
 from heldout.stored import Doubts, StoredVersion, check_digest, verify_current
 
@@ -117,7 +118,7 @@ class ExclusionList:
         self._sha256_index = _DigestIndex(images["sha256"], self._images.assurance)
         quality = images["quality"].to_numpy()
         self._pdq_rows = np.flatnonzero(quality >= MIN_QUALITY)
-        self._pdq = _fixed_bytes(images["pdq"], PDQ_BYTES)[self._pdq_rows]
+        self._pdq_index = PdqIndex(_fixed_bytes(images["pdq"], PDQ_BYTES)[self._pdq_rows])
 
     @classmethod
     def open(
@@ -187,7 +188,7 @@ class ExclusionList:
     @property
     def has_pdq(self) -> bool:
         """Whether any picture can be met by its PDQ, so that pictures are worth decoding."""
-        return len(self._pdq) > 0
+        return len(self._pdq_rows) > 0
 
     def lookup_urls(self, urls: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> Matches:
         """Entries of URLs. A null has no entry; what has no canonical key is `unreadable`."""
@@ -209,9 +210,9 @@ class ExclusionList:
         """
         rule = np.full(len(pdq), NO_RULE, np.int64)
         asked = np.flatnonzero(np.asarray(quality) >= MIN_QUALITY)
-        index, distance = nearest(pdq[asked], self._pdq)
-        near = distance <= MATCH_DISTANCE
-        rule[asked[near]] = self._pdq_rows[index[near]]
+        index, _ = self._pdq_index.nearest(pdq[asked])
+        found = index != NO_RULE
+        rule[asked[found]] = self._pdq_rows[index[found]]
         return self._images.answer(rule)
 
 
