@@ -4,13 +4,32 @@ A generation is immutable once `CURRENT` names it; `Generation.open` refuses one
 All methods may be called from several threads at once.
 """
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from heldout.errors import InputError, NotFoundError, VerificationError
 from heldout.records import Sample
+from heldout.urls import canonical_key, surt_key
+from indexer.captions import CaptionIndex
+from indexer.copies import PdqIndex
+from indexer.manifest import Manifest, load_manifest, verify_files
+from indexer.shards import THUMBNAILS_FILE, shards_dir
+from indexer.tables import AddressTable, DigestTable, SampleTable
+from indexer.vectors import ImageIndex
+
+GENERATIONS_FOLDER: Final = "generations"
+CURRENT_FILE: Final = "CURRENT"
+SAMPLES_FILE, ADDRESSES_FILE, DIGESTS_FILE = "samples.arrow", "urls.arrow", "sha256.npy"
+IMAGE_FILE, VECTORS_FILE, EMBEDDING_IDS_FILE = "image.faiss", "embeddings.npy", "embedding_ids.npy"
+PDQ_FILE, PDQ_IDS_FILE = "pdq.faiss", "pdq_ids.npy"
+CAPTIONS_FOLDER: Final = "captions"
+Ids = Sequence[int] | npt.NDArray[np.int64]
 
 
 def current_generation(release: Path) -> int:
@@ -19,43 +38,88 @@ def current_generation(release: Path) -> int:
     Raises:
         NotFoundError: the release has no finished generation.
     """
-    raise NotImplementedError
+    try:
+        return int((release / CURRENT_FILE).read_text(encoding="ascii"))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{release} has no index: run `python -m indexer build`") from error
+    except ValueError as error:
+        raise VerificationError(f"{release / CURRENT_FILE} names no generation: build the index again") from error
 
 
 class Generation:
     """A finished index generation. Ids are dense int64 over the release's shards in name order.
 
     Attributes:
-        dataset: Name of the data set (the release folder's name).
+        manifest: What it was made of.
+        dataset: Name of the data set (the release folder's name when it was built).
         number: Number of the generation.
         n: Number of samples, those without a picture included.
         d: Length of an embedding.
         model_tag: Tag of the encoder that made the embeddings; a query must be embedded by the same one.
     """
 
-    dataset: str
-    number: int
-    n: int
-    d: int
-    model_tag: str
+    def __init__(self, release: Path, folder: Path, manifest: Manifest) -> None:
+        """Open the files; `open` has checked them."""
+        self.manifest = manifest
+        self.dataset, self.number = manifest.dataset, manifest.number
+        self.n, self.d, self.model_tag = manifest.n_samples, manifest.d, manifest.model_tag
+        self._samples = SampleTable(folder / SAMPLES_FILE, manifest.dataset)
+        self._addresses = AddressTable(folder / ADDRESSES_FILE)
+        self._digests = DigestTable(folder / DIGESTS_FILE)
+        self._captions = CaptionIndex(folder / CAPTIONS_FOLDER)
+        # numpy cannot map an empty array
+        self._vectors = np.load(folder / VECTORS_FILE, mmap_mode="r" if manifest.n_embeddings else None)
+        self._embedding_ids = np.load(folder / EMBEDDING_IDS_FILE)
+        self._image = ImageIndex(folder / IMAGE_FILE, self._vectors)
+        self._pdq = PdqIndex(folder / PDQ_FILE)
+        self._pdq_ids = np.load(folder / PDQ_IDS_FILE)
+        self._first_ids = np.array([shard.first_id for shard in manifest.shards], dtype=np.int64)
+        self._shards = shards_dir(release)
+        self._thumbnails: dict[int, tuple[Any, npt.NDArray[np.int64]]] = {}
+        self._thumbnails_lock = threading.Lock()
+        self._check_counts(folder)
 
     @classmethod
-    def open(cls, release: Path, number: int | None = None) -> "Generation":
+    def open(cls, release: Path, number: int | None = None) -> Self:
         """Open the generation that `CURRENT` names, or `number`.
 
         Raises:
             NotFoundError: no such release or generation.
             VerificationError: the manifest does not fit the files (format, digest, count, size).
         """
-        raise NotImplementedError
+        if number is None:
+            number = current_generation(release)
+        folder = release / GENERATIONS_FOLDER / str(number)
+        if not folder.is_dir():
+            raise NotFoundError(f"{release} has no generation {number}: run `python -m indexer build`")
+        manifest = load_manifest(folder)
+        if manifest.number != number:
+            raise VerificationError(f"{folder} holds generation {manifest.number}: build the index again")
+        verify_files(folder, manifest, shards_dir(release))
+        return cls(release, folder, manifest)
 
-    def samples(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[Sample]:
+    def _check_counts(self, folder: Path) -> None:
+        manifest = self.manifest
+        for name, found, said in (
+            (SAMPLES_FILE, self._samples.n, manifest.n_samples),
+            (ADDRESSES_FILE, len(self._addresses), manifest.n_urls),
+            (IMAGE_FILE, len(self._image), manifest.n_embeddings),
+            (f"{IMAGE_FILE}'s vectors", self._image.d, manifest.d),
+            (VECTORS_FILE, len(self._vectors), manifest.n_embeddings),
+            (EMBEDDING_IDS_FILE, len(self._embedding_ids), manifest.n_embeddings),
+            (PDQ_FILE, len(self._pdq), manifest.n_pdq),
+            (PDQ_IDS_FILE, len(self._pdq_ids), manifest.n_pdq),
+        ):
+            if found != said:
+                raise VerificationError(f"{folder}: {name} holds {found:,}, the manifest says {said:,}: build again")
+
+    def samples(self, ids: Ids) -> list[Sample]:
         """Samples of `ids`, in their order, duplicates kept.
 
         Raises:
             NotFoundError: an id is not in 0..n-1.
         """
-        raise NotImplementedError
+        return [self._samples.sample(int(sample_id)) for sample_id in ids]
 
     def search_embedding(
         self, queries: npt.NDArray[np.float32], k: int, *, nprobe: int | None = None, rerank: int | None = None
@@ -66,8 +130,18 @@ class Generation:
 
         Returns:
             (scores (nq, k) float32, ids (nq, k) int64), best first; short answers are padded with -inf and -1.
+
+        Raises:
+            InputError: the queries are not of length `d`, or `k` is below 1.
         """
-        raise NotImplementedError
+        if queries.ndim != 2 or queries.shape[1] != self.d or k < 1:
+            raise InputError(
+                f"queries of shape {queries.shape} and k = {k}: {self.dataset} needs (n, {self.d}), k >= 1"
+            )
+        scores, positions = self._image.search(queries, k, nprobe=nprobe, rerank=rerank)
+        ids = np.full(positions.shape, -1, dtype=np.int64)
+        ids[positions >= 0] = self._embedding_ids[positions[positions >= 0]]
+        return scores, ids
 
     def search_pdq(
         self, queries: npt.NDArray[np.uint8], radius: int = 31
@@ -79,7 +153,9 @@ class Generation:
         Returns:
             For each query (ids int64, distances int32), nearest first, ties by id.
         """
-        raise NotImplementedError
+        if queries.ndim != 2 or queries.shape[1] != 32 or queries.dtype != np.uint8:
+            raise InputError(f"PDQ queries are (q, 32) uint8, not {queries.shape} {queries.dtype}")
+        return [(self._pdq_ids[positions], distances) for positions, distances in self._pdq.search(queries, radius)]
 
     def search_caption(
         self, text: str, k: int, *, offset: int = 0
@@ -89,22 +165,42 @@ class Generation:
         Returns:
             (scores (m,) float32, ids (m,) int64), best first, m <= k; empty when `text` holds no word.
         """
-        raise NotImplementedError
+        return self._captions.search(text, k, offset=offset)
 
     def url_range(self, low: str, high: str, *, limit: int, after: int | None = None) -> npt.NDArray[np.int64]:
         r"""Ids whose `heldout.urls.surt_key` is in [low, high), in SURT order, ties by id.
 
         One URL is the range [key, key + "\0"). `after` is the last id already given of the same range.
+
+        Raises:
+            NotFoundError: `after` is no id, or has no address.
         """
-        raise NotImplementedError
+        if after is None:
+            return self._addresses.range(low, high, limit=limit, after=None)
+        url = self._samples.value(after, "url")
+        try:
+            if url is None:
+                raise NotFoundError(f"sample {after} of {self.dataset} has no address to go on from")
+            key = surt_key(canonical_key(url))
+        except InputError as error:
+            raise NotFoundError(f"sample {after} of {self.dataset} has no address to go on from") from error
+        return self._addresses.range(low, high, limit=limit, after=(key, after))
 
     def sha256_lookup(self, digest: bytes) -> npt.NDArray[np.int64]:
         """Ids of the samples whose picture's bytes have this SHA-256 (32 bytes), ascending."""
-        raise NotImplementedError
+        found = self._digests.candidates(digest)
+        return np.array([each for each in found if self._samples.value(each, "sha256") == digest], dtype=np.int64)
 
-    def embeddings(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def embeddings(self, ids: Ids) -> npt.NDArray[np.float32]:
         """(m, d) float32 unit rows of `ids`; a row of NaN where a sample has no picture."""
-        raise NotImplementedError
+        wanted = np.asarray(ids, dtype=np.int64)
+        rows = np.full((len(wanted), self.d), np.nan, dtype=np.float32)
+        if len(self._embedding_ids) == 0:
+            return rows
+        places = np.minimum(np.searchsorted(self._embedding_ids, wanted), len(self._embedding_ids) - 1)
+        has = self._embedding_ids[places] == wanted
+        rows[has] = self._vectors[places[has]]
+        return rows
 
     def thumbnail(self, sample_id: int) -> bytes | None:
         """WebP bytes (long side <= 256), or None where the sample has no picture.
@@ -112,8 +208,30 @@ class Generation:
         Raises:
             NotFoundError: `sample_id` is not in 0..n-1.
         """
-        raise NotImplementedError
+        if not 0 <= sample_id < self.n:
+            raise NotFoundError(f"{self.dataset} has no sample {sample_id}: ids go from 0 to {self.n - 1}")
+        shard = int(np.searchsorted(self._first_ids, sample_id, side="right")) - 1
+        reader, first_rows = self._open_thumbnails(shard)
+        row = sample_id - int(self._first_ids[shard])
+        number = int(np.searchsorted(first_rows, row, side="right")) - 1
+        webp: bytes | None = reader.get_batch(number).column(0)[row - int(first_rows[number])].as_py()
+        return webp
+
+    def _open_thumbnails(self, shard: int) -> tuple[Any, npt.NDArray[np.int64]]:
+        """Reader of a shard's thumbnails and the first row of each of its batches."""
+        with self._thumbnails_lock:
+            opened = self._thumbnails.get(shard)
+            if opened is None:
+                path = self._shards / self.manifest.shards[shard].name / THUMBNAILS_FILE
+                reader = pa.ipc.open_file(pa.memory_map(str(path)))
+                lengths = [len(reader.get_batch(number)) for number in range(reader.num_record_batches)]
+                opened = self._thumbnails[shard] = reader, np.cumsum([0, *lengths], dtype=np.int64)[:-1]
+            return opened
 
     def close(self) -> None:
         """Let go of the mapped files. Calls under way must have ended."""
-        raise NotImplementedError
+        with self._thumbnails_lock:
+            self._thumbnails.clear()
+        for name in ("_samples", "_addresses", "_digests", "_captions", "_vectors", "_image", "_pdq"):
+            if hasattr(self, name):
+                delattr(self, name)

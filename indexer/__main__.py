@@ -1,0 +1,145 @@
+"""`python -m indexer ingest | build | export | evaluate`: parses, calls, prints; exit codes are heldout's."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heldout.errors import ExitCode, HeldoutError, InputError
+from indexer.logs import configure_logging
+
+app = typer.Typer(
+    help="Dataset shards to fingerprints and embeddings, and those to a served index.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DatasetsDir = Annotated[
+    Path, typer.Option("--datasets-dir", envvar="HELDOUT_DATASETS_DIR", help="Folder that holds the data sets.")
+]
+Dataset = Annotated[str, typer.Option("--dataset", help="Name of the data set.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        envvar="HELDOUT_ENCODER",
+        help="Exported encoder folder, MODEL/WEIGHTS of open_clip, or local-dir:FOLDER.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def ingest(
+    sources: Annotated[list[Path], typer.Argument(help="Webdataset tars, parquet files, or folders of them.")],
+    dataset: Dataset,
+    datasets_dir: DatasetsDir,
+    model: Model,
+    columns: Annotated[
+        str, typer.Option("--columns", help="Where detection fails: ROLE=COLUMN,... (url, caption, key, ...).")
+    ] = "",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Decoding processes.", show_default="cores")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Read, fingerprint and embed shards; run it again to go on where it stopped."""
+    from indexer.encoder import load_encoder
+    from indexer.ingest import ingest as run
+    from indexer.progress import make_progress
+
+    report = run(
+        sources,
+        release=_release(datasets_dir, dataset),
+        encoder=load_encoder(model),
+        columns=_parse_columns(columns),
+        workers=workers,
+        progress=make_progress(),
+    )
+    if as_json:
+        print(json.dumps({**vars(report), "n_samples": report.n_samples}, indent=2, default=str))
+    else:
+        for mapping, shards in report.mappings.items():
+            print(f"columns of {len(shards)} shards: {mapping}")
+        skipped = f", {len(report.skipped)} done before" if report.skipped else ""
+        rate = report.n_samples / max(report.seconds, 1e-9)
+        print(
+            f"{report.n_samples:,} samples of {len(report.ingested)} shards in {report.seconds:.1f} s ({rate:,.0f}/s){skipped}"
+        )
+        for status, n in sorted(report.statuses.items(), key=lambda item: -item[1]):
+            print(f"  {n:>9,}  {status}")
+    for name, reason in report.set_aside.items():
+        print(f"set aside {name}: {reason}", file=sys.stderr)
+    if report.set_aside:
+        raise typer.Exit(ExitCode.USER_ERROR)
+
+
+@app.command()
+def build(dataset: Dataset, datasets_dir: DatasetsDir, *, as_json: AsJson = False) -> None:
+    """Build a new index generation of all finished shards and make it current."""
+    from indexer.build import build as run
+    from indexer.generation import GENERATIONS_FOLDER
+    from indexer.manifest import load_manifest
+
+    release = _release(datasets_dir, dataset)
+    number = run(release)
+    manifest = load_manifest(release / GENERATIONS_FOLDER / str(number))
+    if as_json:
+        print(json.dumps({"dataset": dataset, "generation": number, "n_samples": manifest.n_samples}))
+    else:
+        print(
+            f"generation {number} of {dataset}: {manifest.n_samples:,} samples, {manifest.n_embeddings:,} pictures "
+            f"({manifest.image_index}), {manifest.n_urls:,} addresses, {manifest.n_captions:,} captions"
+        )
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="MODEL/WEIGHTS of open_clip, or local-dir:FOLDER.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.")],
+) -> None:
+    """Export an open_clip model to a folder that runs without torch."""
+    from indexer.export import export_encoder
+    from indexer.openclip import OpenClipEncoder
+
+    encoder = OpenClipEncoder.load(model)
+    export_encoder(encoder, out)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    print(f"{out}: {encoder.tag}, {encoder.d} dimensions, {size / 1e6:.1f} MB")
+
+
+def _release(datasets_dir: Path, dataset: str) -> Path:
+    if not dataset or dataset.startswith(".") or "/" in dataset:
+        raise InputError(f"{dataset!r} is no name for a data set: use letters, digits, - and _")
+    return datasets_dir / dataset
+
+
+def _parse_columns(text: str) -> dict[str, str]:
+    columns = {}
+    for part in filter(None, text.split(",")):
+        role, equals, column = part.partition("=")
+        if not equals:
+            raise InputError(f"--columns {text!r}: say ROLE=COLUMN, separated by commas")
+        columns[role.strip()] = column.strip()
+    return columns
+
+
+def main() -> None:
+    """Run the command line; errors become one line and an exit code."""
+    configure_logging()
+    try:
+        app()
+    except HeldoutError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        print(f"error: {error}: check the disk and the path, then run again", file=sys.stderr)
+        raise SystemExit(ExitCode.OUTSIDE_WORLD) from None
+
+
+if __name__ == "__main__":
+    main()

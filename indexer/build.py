@@ -1,0 +1,208 @@
+"""A release's shards to a new index generation; `CURRENT` moves last, by rename.
+
+Everything is read shard by shard. What is held for the whole release are addresses and digests while they are sorted,
+and the fingerprints: about 150 bytes a sample.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from heldout.errors import InputError, NotFoundError
+from indexer import copies, vectors
+from indexer.captions import build_caption_index
+from indexer.generation import (
+    ADDRESSES_FILE,
+    CAPTIONS_FOLDER,
+    CURRENT_FILE,
+    DIGESTS_FILE,
+    EMBEDDING_IDS_FILE,
+    GENERATIONS_FOLDER,
+    IMAGE_FILE,
+    PDQ_FILE,
+    PDQ_IDS_FILE,
+    SAMPLES_FILE,
+    VECTORS_FILE,
+    current_generation,
+)
+from indexer.manifest import Manifest, ShardEntry, describe_files, load_manifest, save_manifest
+from indexer.shards import DONE_FILE, EMBEDDINGS_FILE, iter_done, lock_release, new_folder, shards_dir, write_file
+from indexer.shards import SAMPLES_FILE as SHARD_SAMPLES_FILE
+from indexer.tables import (
+    ADDRESS_SCHEMA,
+    SampleWriter,
+    address_rows,
+    iter_samples,
+    write_addresses,
+    write_digests,
+)
+from indexer.writer import describe
+
+log = logging.getLogger(__name__)
+
+METRIC: Final = "cosine"
+
+
+def build(release: Path, *, exact_up_to: int = vectors.EXACT_UP_TO, flat_up_to: int = copies.FLAT_UP_TO) -> int:
+    """Build a generation of all done shards and make it current; its number.
+
+    When the current generation already holds exactly these shards it stays, and its number is returned.
+
+    Args:
+        release: Folder of the release.
+        exact_up_to: Embeddings up to which the image index scans everything.
+        flat_up_to: Hashes up to which the PDQ index scans everything.
+
+    Raises:
+        NotFoundError: the release has no finished shard.
+        ConflictError: another run holds the release.
+        InputError: its shards were embedded by different models.
+    """
+    with lock_release(release):
+        began = time.monotonic()
+        entries, tag, d = _plan(release)
+        number = _unchanged(release, entries)
+        if number is not None:
+            return number
+        folder = release / GENERATIONS_FOLDER
+        folder.mkdir(exist_ok=True)
+        number = 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0)
+        with new_folder(folder / str(number)) as work:
+            counts = _write_tables(release, entries, work)
+            rows = _write_embeddings(release, entries, d, work)
+            image_factory = vectors.factory_string(len(rows), exact_up_to=exact_up_to)
+            faiss.write_index(vectors.build_image_index(rows, image_factory), str(work / IMAGE_FILE))
+            pdq = copies.build_pdq_index(counts["pdq_hashes"], flat_up_to=flat_up_to)
+            faiss.write_index_binary(pdq, str(work / PDQ_FILE))
+            save_manifest(
+                work,
+                Manifest(
+                    dataset=release.resolve().name,
+                    number=number,
+                    model_tag=tag,
+                    d=d,
+                    metric=METRIC,
+                    n_samples=sum(entry.n_samples for entry in entries),
+                    n_embeddings=len(rows),
+                    n_pdq=len(counts["pdq_hashes"]),
+                    n_urls=counts["urls"],
+                    n_captions=counts["captions"],
+                    image_index=image_factory,
+                    pdq_index=type(pdq).__name__,
+                    shards=tuple(entries),
+                    files=describe_files(work),
+                    libraries={
+                        "faiss": faiss.__version__,
+                        "pyarrow": pa.__version__,
+                        "tantivy": version("tantivy"),
+                    },
+                ),
+            )
+        write_file(release / CURRENT_FILE, f"{number}\n")
+        log.info(
+            "generation_built",
+            extra={
+                "generation": number,
+                "samples": sum(entry.n_samples for entry in entries),
+                "embeddings": len(rows),
+                "image_index": image_factory,
+                "seconds": round(time.monotonic() - began, 3),
+            },
+        )
+        return number
+
+
+def _plan(release: Path) -> tuple[list[ShardEntry], str, int]:
+    entries: list[ShardEntry] = []
+    tags: dict[tuple[str, int], str] = {}
+    first_id = 0
+    for path, done in iter_done(release):
+        tags.setdefault((str(done["model_tag"]), int(done["d"])), path.name)
+        digest = describe(path / DONE_FILE)["sha256"]
+        entries.append(ShardEntry(path.name, first_id, int(done["n_samples"]), digest))
+        first_id += int(done["n_samples"])
+    if not entries:
+        raise NotFoundError(f"{release} has no finished shard: run `python -m indexer ingest` first")
+    if len(tags) > 1:
+        said = ", ".join(f"{name} by {tag}" for (tag, _), name in tags.items())
+        raise InputError(f"{release} mixes models ({said}): ingest those shards as separate data sets")
+    ((tag, d),) = tags
+    return entries, tag, d
+
+
+def _unchanged(release: Path, entries: list[ShardEntry]) -> int | None:
+    try:
+        number = current_generation(release)
+    except NotFoundError:
+        return None
+    manifest = load_manifest(release / GENERATIONS_FOLDER / str(number))
+    return number if manifest.shards == tuple(entries) else None
+
+
+def _write_tables(release: Path, entries: list[ShardEntry], work: Path) -> dict[str, Any]:
+    """Samples, addresses, digests, captions and the fingerprints' ids."""
+    addresses: list[pa.Table] = []
+    digests: list[tuple[int, bytes]] = []
+    pdq_ids: list[npt.NDArray[np.int64]] = []
+    pdq_hashes: list[npt.NDArray[np.uint8]] = []
+    samples = SampleWriter(work / SAMPLES_FILE)
+
+    def captions() -> Iterator[tuple[int, str]]:
+        """Feeds the caption index, and everything else on the way: one pass over the shards."""
+        first_id = 0
+        for table in iter_samples([shards_dir(release) / entry.name / SHARD_SAMPLES_FILE for entry in entries]):
+            samples.append(table)
+            keys, ids = address_rows(table["url"].to_pylist(), first_id)
+            addresses.append(pa.table([pa.array(keys, pa.large_string()), pa.array(ids)], schema=ADDRESS_SCHEMA))
+            sha256, pdq = table["sha256"].to_pylist(), table["pdq"].to_pylist()
+            digests.extend((first_id + row, digest) for row, digest in enumerate(sha256) if digest is not None)
+            hashed = [row for row, value in enumerate(pdq) if value is not None]
+            pdq_ids.append(np.array(hashed, dtype=np.int64) + first_id)
+            pdq_hashes.append(np.frombuffer(b"".join(pdq[row] for row in hashed), dtype=np.uint8).reshape(-1, 32))
+            for row, caption in enumerate(table["caption"].to_pylist()):
+                if caption:
+                    yield first_id + row, caption
+            first_id += len(table)
+
+    n_captions = build_caption_index(captions(), work / CAPTIONS_FOLDER)
+    samples.close()
+    write_digests(digests, work / DIGESTS_FILE)
+    np.save(work / PDQ_IDS_FILE, np.concatenate([np.empty(0, np.int64), *pdq_ids]))
+    return {
+        "urls": write_addresses(addresses, work / ADDRESSES_FILE),
+        "captions": n_captions,
+        "pdq_hashes": np.concatenate([np.empty((0, 32), np.uint8), *pdq_hashes]),
+    }
+
+
+def _write_embeddings(release: Path, entries: list[ShardEntry], d: int, work: Path) -> npt.NDArray[np.float16]:
+    """All embeddings as one mapped file, in id order, and the id of each."""
+    shards = [shards_dir(release) / entry.name for entry in entries]
+    parts = [np.load(shard / EMBEDDINGS_FILE, mmap_mode="r") for shard in shards]
+    n = sum(len(part) for part in parts)
+    ids = np.empty(n, dtype=np.int64)
+    with (work / VECTORS_FILE).open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": (n, d)})
+        at = 0
+        for entry, shard, part in zip(entries, shards, parts, strict=True):
+            row, first = at, entry.first_id
+            for table in iter_samples([shard / SHARD_SAMPLES_FILE], extra=["embedding_row"]):
+                places = table["embedding_row"].to_numpy()
+                with_picture = np.flatnonzero(~np.isnan(places.astype(np.float64)))
+                ids[row : row + len(with_picture)] = with_picture + first
+                row, first = row + len(with_picture), first + len(table)
+            if row - at != len(part):
+                raise InputError(f"{shard} holds {len(part)} embeddings for {row - at} pictures: ingest it again")
+            file.write(np.ascontiguousarray(part).tobytes())
+            at = row
+    np.save(work / EMBEDDING_IDS_FILE, ids)
+    mapped: npt.NDArray[np.float16] = np.load(work / VECTORS_FILE, mmap_mode="r" if n else None)
+    return mapped
