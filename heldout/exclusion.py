@@ -266,12 +266,11 @@ def _read_file(
     try:
         with path.open("rb") as stream:
             doubts.check(lambda: check_digest(stream, file, f"{path} ({name})"))
-            table = pq.read_table(pa.PythonFile(stream, "r"), columns=list(columns))
+            table = pq.ParquetFile(stream).read(columns=list(columns))
     except (OSError, pa.ArrowException) as error:
         raise VerificationError(f"{path} ({name}) cannot be read ({error}): pull the list again") from error
-    if table.schema != pa.schema(columns.items()).with_metadata(table.schema.metadata):
-        missing = sorted(set(columns) - set(table.column_names)) or table.schema.types
-        raise VerificationError(f"{path} ({name}) does not have the columns of its format: {missing}")
+    if not table.schema.equals(pa.schema(columns.items())):
+        raise VerificationError(f"{path} ({name}) does not have the columns of its format, but {table.schema.names}")
     n_rows = table.num_rows
     if n_rows != file.count:
         doubts.check(

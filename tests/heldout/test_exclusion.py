@@ -1,0 +1,268 @@
+"""Lookups, and lists on disk that somebody tampered with."""
+
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heldout.errors import HeldoutError, InputError, NotFoundError, VerificationError
+from heldout.exclusion import ExclusionList, Matches, sha256_of
+from heldout.pull import pull
+from heldout.records import ASSURANCES, Assurance
+from heldout.stored import ListFolder, verify_current
+from tests.heldout.conftest import IMAGES, URLS
+from tests.heldout.published import BASE_URL, ImageRule, Site, UrlRule, some_pdq
+
+
+def opened(
+    tmp_path: Path, urls: list[UrlRule], images: list[ImageRule], min_assurance: Assurance = "declared"
+) -> ExclusionList:
+    site = Site().publish(urls, images)
+    pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
+    return ExclusionList.open(tmp_path / "list", min_assurance=min_assurance)
+
+
+def orientations(pdq: bytes, position: int = 0) -> np.ndarray:
+    """A picture of which one orientation has this hash."""
+    array = np.random.default_rng(99).integers(0, 256, (1, 8, 32), dtype=np.uint8)
+    array[0, position] = np.frombuffer(pdq, np.uint8)
+    return array
+
+
+def flip(pdq: bytes, n_bits: int) -> bytes:
+    bits = np.unpackbits(np.frombuffer(pdq, np.uint8))
+    bits[:n_bits] ^= 1
+    return np.packbits(bits).tobytes()
+
+
+def test_urls_are_found_in_any_spelling_with_assurance_and_date(pulled: Path) -> None:
+    exclusions = ExclusionList.open(pulled)
+    asked = [
+        "https://x@ART.example.:443/%31.jpg#a",
+        None,
+        "no url",
+        "https://art.example/2.jpg",
+        "http://art.example/2.jpg?w=1",
+    ]
+    for urls in (asked, pa.array(asked), pa.chunked_array([asked[:2], asked[2:]])):
+        matches = exclusions.lookup_urls(urls)
+        assert matches.found.tolist() == [True, False, False, False, True]
+        assert matches.unreadable.tolist() == [False, False, True, False, False]
+        assert ASSURANCES[matches.assurance[4]] == "host"
+        assert matches.since_date(0) == date(2026, 11, 1)
+
+
+def test_text_that_is_not_unicode_is_unreadable(pulled: Path) -> None:
+    matches = ExclusionList.open(pulled).lookup_urls(["https://art.example/\ud800", "https://art.example/1.jpg"])
+    assert matches.unreadable.tolist() == [True, False]
+    assert matches.found.tolist() == [False, True]
+
+
+def test_no_questions_have_no_answers(pulled: Path) -> None:
+    exclusions = ExclusionList.open(pulled)
+    assert len(exclusions.lookup_urls([]).found) == 0
+    assert len(exclusions.lookup_sha256([]).found) == 0
+    assert len(exclusions.lookup_pdq(np.zeros((0, 8, 32), np.uint8), np.zeros(0, np.uint8)).found) == 0
+
+
+def test_bytes_are_found_by_the_strongest_of_equal_entries(tmp_path: Path) -> None:
+    digest, other = bytes(range(32)), bytes(range(8)) + bytes(24)  # the same first 8 bytes
+    images = [
+        ImageRule(some_pdq(1), sha256=digest),
+        ImageRule(some_pdq(2), sha256=digest, assurance="reviewed"),
+        ImageRule(some_pdq(3), sha256=other, assurance="host"),
+        ImageRule(some_pdq(4)),
+    ]
+    matches = opened(tmp_path, [], images).lookup_sha256(
+        [other, bytes(32), digest, None, b"short", digest[:8] + b"x" * 24]
+    )
+    assert matches.found.tolist() == [True, False, True, False, False, False]
+    assert [ASSURANCES[code] for code in matches.assurance[[0, 2]]] == ["host", "reviewed"]
+
+
+def test_copies_are_found_within_the_distance_in_any_orientation(tmp_path: Path) -> None:
+    exclusions = opened(tmp_path, [], [ImageRule(some_pdq(1), quality=50), ImageRule(some_pdq(2), quality=49)])
+    cases = [
+        (orientations(some_pdq(1)), 50, True),
+        (orientations(some_pdq(1), 7), 100, True),
+        (orientations(flip(some_pdq(1), 31), 3), 50, True),
+        (orientations(flip(some_pdq(1), 32), 3), 50, False),
+        (orientations(some_pdq(1)), 49, False),
+        (orientations(some_pdq(2)), 100, False),
+    ]
+    pdq = np.concatenate([array for array, _, _ in cases])
+    quality = np.array([quality for _, quality, _ in cases], np.uint8)
+    assert exclusions.lookup_pdq(pdq, quality).found.tolist() == [found for _, _, found in cases]
+
+
+def test_grants_exclude_nothing(tmp_path: Path) -> None:
+    urls = [UrlRule("https://art.example/1.jpg", preference=1)]
+    exclusions = opened(tmp_path, urls, [ImageRule(some_pdq(1), sha256=bytes(32), preference=1)])
+    assert (exclusions.n_urls, exclusions.n_images, exclusions.has_pdq) == (0, 0, False)
+    assert not exclusions.lookup_urls(["https://art.example/1.jpg"]).found.any()
+    assert not exclusions.lookup_sha256([bytes(32)]).found.any()
+
+
+@pytest.mark.parametrize("level", range(5))
+def test_entries_weaker_than_asked_for_are_left_out(tmp_path: Path, level: int) -> None:
+    urls = [UrlRule(f"https://art.example/{name}", name) for name in ASSURANCES]
+    images = [ImageRule(some_pdq(i), assurance=name) for i, name in enumerate(ASSURANCES)]
+    exclusions = opened(tmp_path, urls, images, ASSURANCES[level])
+    found = exclusions.lookup_urls([rule.url for rule in urls]).found
+    assert found.tolist() == [i >= level for i in range(5)]
+    pdq = np.concatenate([orientations(rule.pdq) for rule in images])
+    assert exclusions.lookup_pdq(pdq, np.full(5, 99, np.uint8)).found.tolist() == [i >= level for i in range(5)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 9), st.integers(0, 4)), max_size=12),
+)
+def test_grouped_answers_are_each_samples_strongest(questions: list[tuple[int, int, int]]) -> None:
+    n = len(questions)
+    rule = np.array([rule for _, rule, _ in questions], np.int64)
+    assurance = np.array([code if rule >= 0 else 0 for _, rule, code in questions], np.uint8)
+    matches = Matches(rule, assurance, np.zeros(n, np.int32), np.zeros(n, np.bool_))
+    grouped = matches.grouped([owner for owner, _, _ in questions], 5)
+    for sample in range(5):
+        codes = [code for owner, rule, code in questions if owner == sample and rule >= 0]
+        assert grouped.found[sample] == bool(codes)
+        assert grouped.assurance[sample] == max(codes, default=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "digest"),
+    [
+        ("00" * 32, bytes(32)),
+        ("AB" * 32, bytes([0xAB]) * 32),
+        (bytes(32), bytes(32)),
+        ("00" * 31, None),
+        ("zz" * 32, None),
+        (b"", None),
+        (None, None),
+    ],
+)
+def test_digests_are_read_as_data_sets_write_them(value: str | bytes | None, digest: bytes | None) -> None:
+    assert sha256_of(value) == digest
+
+
+# --- opening ------------------------------------------------------------------------------------------------------
+
+
+def signed_files(pulled: Path) -> list[str]:
+    names = ["manifest.json", "manifest.tlog-proof"]
+    names += [f"metadata/{name}.json" for name in ("timestamp", "snapshot", "targets")]
+    return [f"versions/1-1/{name}" for name in names] + [f"files/{path.name}" for path in (pulled / "files").iterdir()]
+
+
+@pytest.mark.parametrize("which", range(7))
+def test_every_altered_byte_on_disk_is_noticed(pulled: Path, which: int) -> None:
+    path = pulled / signed_files(pulled)[which]
+    good = path.read_bytes()
+    for position in range(0, len(good), max(1, len(good) // 40)):
+        path.write_bytes(good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :])
+        with pytest.raises(VerificationError):
+            ExclusionList.open(pulled)
+    path.write_bytes(good)
+    assert ExclusionList.open(pulled).doubts == ()
+
+
+@pytest.mark.parametrize("which", range(7))
+def test_every_missing_or_cut_file_on_disk_is_noticed(pulled: Path, which: int) -> None:
+    path = pulled / signed_files(pulled)[which]
+    good = path.read_bytes()
+    for bad in (good[:-1], b""):
+        path.write_bytes(bad)
+        with pytest.raises(VerificationError):
+            ExclusionList.open(pulled)
+    path.unlink()
+    with pytest.raises(VerificationError):
+        ExclusionList.open(pulled)
+
+
+def test_missing_root_is_noticed_and_a_doubt_if_that_is_allowed(pulled: Path) -> None:
+    (pulled / "root.json").unlink()
+    with pytest.raises(VerificationError, match=r"root\.json"):
+        ExclusionList.open(pulled)
+    exclusions = ExclusionList.open(pulled, allow_unverified=True)
+    assert len(exclusions.doubts) == 1
+    assert exclusions.lookup_urls([URLS[0].url]).found.all()
+
+
+def test_root_of_another_registry_is_noticed(pulled: Path) -> None:
+    (pulled / "root.json").write_bytes(Site().publish().root)
+    with pytest.raises(VerificationError):
+        ExclusionList.open(pulled)
+
+
+def test_altered_data_file_is_a_doubt_if_that_is_allowed_unless_it_cannot_be_read(pulled: Path) -> None:
+    target = ListFolder(pulled).data_file(ExclusionList.open(pulled).version.manifest.files["urls/000.parquet"])
+    good = target.read_bytes()
+    images = next(path for path in (pulled / "files").iterdir() if path != target)
+    images.write_bytes(images.read_bytes() + b"")
+    target.write_bytes(good.replace(b"ARROW:schema", b"ARROW:schemb"))
+    assert len(ExclusionList.open(pulled, allow_unverified=True).doubts) == 1
+    target.write_bytes(good[:-1])
+    with pytest.raises(VerificationError, match="cannot be read"):
+        ExclusionList.open(pulled, allow_unverified=True)
+    target.write_bytes(images.read_bytes())
+    with pytest.raises(VerificationError, match="columns"):
+        ExclusionList.open(pulled, allow_unverified=True)
+
+
+def test_list_is_fresh_until_its_first_signature_expires(site: Site, pulled: Path) -> None:
+    proved = verify_current(pulled, now=site.expires - timedelta(seconds=1)).proved
+    assert proved is not None
+    assert proved.trusted.expires_at == site.expires
+    with pytest.raises(VerificationError, match=r"stale.*heldout pull"):
+        verify_current(pulled, now=site.expires + timedelta(seconds=1))
+    assert verify_current(pulled, now=None).doubts == ()
+
+
+def test_version_of_before_can_be_opened_by_name(site: Site, pulled: Path, tmp_path: Path) -> None:
+    site.publish([], IMAGES)
+    pull(BASE_URL, pulled, transport=site.transport())
+    assert ExclusionList.open(pulled).n_urls == 0
+    assert ExclusionList.open(pulled, version="1-1").n_urls == 2
+    assert tmp_path.exists()
+
+
+def test_folder_without_a_list_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="heldout pull"):
+        ExclusionList.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "../1-1", "9-9", ".staged", "a/b"])
+def test_current_that_names_no_version_is_noticed(pulled: Path, name: str) -> None:
+    (pulled / "CURRENT").write_text(name)
+    with pytest.raises(VerificationError):
+        ExclusionList.open(pulled)
+
+
+def test_list_can_be_copied_to_another_machine(pulled: Path, tmp_path: Path) -> None:
+    shutil.copytree(pulled, tmp_path / "copy", symlinks=True)
+    shutil.rmtree(pulled)
+    assert ExclusionList.open(tmp_path / "copy", now=datetime.now(UTC)).n_urls == 2
+
+
+def test_list_of_unknown_canonicalisation_is_not_read(site: Site, tmp_path: Path) -> None:
+    site.canonicalisation = "heldout-url/2"
+    site.publish(URLS, IMAGES)
+    with pytest.raises(InputError, match="update heldout"):
+        pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_as_manifest_or_proof_are_refused(data: bytes) -> None:
+    from heldout.stored import verify_logged
+
+    site = Site()
+    site.publish(URLS, IMAGES)
+    for manifest, proof in ((data, site.proof), (site.manifest, data)):
+        with pytest.raises(HeldoutError) as caught:
+            verify_logged(manifest, proof)
+        assert isinstance(caught.value, VerificationError)
