@@ -16,7 +16,9 @@ WALL_SIZE = 9
 
 
 def read_queries(path: Path | None) -> list[str]:
-    """Queries of a JSON list, of strings or of objects with a `query`; none when there is no file.
+    """Queries of a JSON file: a list of them, or an object that is keyed by them. None when there is no file.
+
+    Of more than are offered, some from everywhere in the list: neighbours there are often alike.
 
     Raises:
         InputError: the file is not such a list.
@@ -25,13 +27,13 @@ def read_queries(path: Path | None) -> list[str]:
         return []
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
-        listed = given["queries"] if isinstance(given, dict) else given
-        queries = [entry if isinstance(entry, str) else str(entry["query"]) for entry in listed]
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise InputError(
-            f'{path} is not a list of queries ({error!r:.80}): give JSON such as ["red car", "castle"], or none'
-        ) from error
-    return queries[:MAX_SUGGESTIONS]
+    except (ValueError, OSError) as error:
+        raise InputError(f'{path} is not JSON ({error!r:.80}): give a list such as ["red car", "castle"]') from error
+    queries = list(given) if isinstance(given, list | dict) else []
+    if not queries or not all(isinstance(query, str) for query in queries):
+        raise InputError(f'{path} is not a list of queries: give JSON such as ["red car", "castle"]')
+    n = min(len(queries), MAX_SUGGESTIONS)
+    return [queries[at * len(queries) // n] for at in range(n)]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,11 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 180, 50), "blue": (40, 60, 220)}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \u202eelttac \u0000 by \"Mallory' & Co"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker of this folder."""
+    config.addinivalue_line("markers", "browser: in Chromium, run where it is installed")
+
+
 class ColourEncoder:
     """A picture's 4 x 4 mean colours, and a text's colour words on every patch: an encoder that needs no weights."""
 
@@ -128,7 +133,7 @@ def datasets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_settings(datasets_dir: Path, folder: Path) -> Settings:
     """Settings of a fresh registry, in `folder`, over the data set."""
     suggestions = folder / "queries.json"
-    suggestions.write_text('["red shapes", {"query": "Jane Doe"}, "!"]')
+    suggestions.write_text('["red shapes", "Jane Doe", "!"]')
     return Settings(
         state_dir=folder / "state",
         datasets_dir=datasets_dir,

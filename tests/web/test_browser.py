@@ -1,0 +1,319 @@
+"""The site in a browser: an artist's way with and without JavaScript, keyboard, phone, accessibility."""
+
+import json
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from heldout.leaves import OptOutLeaf
+from heldout.receipts import verify_receipt
+from tests.web.conftest import ColourEncoder, make_settings
+from tests.web.serving import CHROMIUM, address_of, free_socket, launch, serving
+from web.app import create_app
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's package chromium"),
+]
+
+EVERYTHING = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+"""What axe looks for; the dark colours change only what contrasts."""
+
+DROP = """([name, type, bytes]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([new Uint8Array(bytes)], name, {type}));
+  for (const kind of ["dragenter", "dragover", "drop"])
+    document.body.dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: files}));
+}"""
+PASTE = """([name, type, bytes]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([new Uint8Array(bytes)], name, {type}));
+  document.body.dispatchEvent(new ClipboardEvent("paste", {bubbles: true, cancelable: true, clipboardData: files}));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    with sync_playwright() as playwright:
+        opened = launch(playwright)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def address(datasets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A site for all tests, on a port of its own."""
+    bound = free_socket()
+    settings = make_settings(datasets_dir, tmp_path_factory.mktemp("browser")).model_copy(
+        update={"base_url": address_of(bound), "publish": "auto"}
+    )
+    with serving(create_app(settings, encoder=ColourEncoder()), bound) as base:
+        yield base
+
+
+def open_context(browser: Browser, address: str, **options: Any) -> tuple[BrowserContext, Page, list[str]]:
+    """A page, and a list that fills with everything a browser complains about or asks of others."""
+    context = browser.new_context(base_url=address, **options)
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith((address, "data:", "blob:"))
+            else complaints.append(f"third party: {request.url}")
+        ),
+    )
+    return context, page, complaints
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A page with JavaScript. The browser must have nothing to complain about."""
+    context, page, complaints = open_context(browser, address)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def plain_page(browser: Browser, address: str) -> Iterator[Page]:
+    """A page without JavaScript."""
+    context, page, complaints = open_context(browser, address, java_script_enabled=False)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def download_receipt(page: Page, folder: Path) -> dict[str, Any]:
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Download the receipt").click()
+    path = folder / downloading.value.suggested_filename
+    downloading.value.save_as(path)
+    assert path.name.startswith("heldout-receipt-")
+    receipt: dict[str, Any] = json.loads(path.read_text())
+    return receipt
+
+
+def test_a_dropped_picture_to_a_verified_receipt(page: Page, picture: bytes, tmp_path: Path) -> None:
+    page.goto("/")
+    page.evaluate(DROP, ["castle.png", "image/png", list(picture)])
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
+
+    submit = page.get_by_role("button", name="Opt out what I ticked")
+    expect(submit).to_be_disabled()
+    exact = page.get_by_role("region", name="The same file or address")
+    exact.get_by_role("button", name="Select it").click()
+    expect(page.locator("[data-count]")).to_have_text("1 picture, 5 copies ticked")
+    exact.get_by_text("5 copies on 3 sites").click()
+    boxes = exact.locator("[data-copy]")
+    expect(boxes).to_have_count(5)
+    boxes.nth(4).uncheck()
+    expect(page.locator("[data-count]")).to_have_text("1 picture, 4 copies ticked")
+    boxes.nth(4).check()
+    submit.click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
+    expect(page.get_by_text("This picture, wherever it is")).to_be_visible()
+    page.get_by_label("estate or heir").check()
+    page.get_by_role("button", name="Opt them out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your opt-out is recorded")
+
+    receipt = download_receipt(page, tmp_path)
+    page.goto("/labs")
+    key = page.locator("dd code[data-copy-text]").inner_text()
+    (leaf,) = verify_receipt(receipt, key)
+    assert isinstance(leaf, OptOutLeaf)
+    assert len(leaf.subjects) == 9  # 5 addresses; 4 files, two of them the same bytes
+
+
+def test_the_same_way_without_javascript(plain_page: Page, picture: bytes, tmp_path: Path) -> None:
+    page = plain_page
+    page.goto("/")
+    upload = {"name": "castle.png", "mimeType": "image/png", "buffer": picture}
+    page.get_by_label("Choose a picture").set_input_files(upload)  # type: ignore[arg-type]
+    page.get_by_role("button", name="Search with it").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
+    expect(page.get_by_role("button", name="Select")).to_have_count(0)
+    page.get_by_role("checkbox", name="Select all 5 copies").check()
+    page.get_by_role("button", name="Opt out what I ticked").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
+    page.get_by_label("E-mail").fill("jane@mail.example")
+    page.get_by_role("button", name="Opt them out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your opt-out is recorded")
+    receipt = download_receipt(page, tmp_path)
+    page.get_by_role("link", name="/claims/").click()
+    expect(page.get_by_text("In force", exact=True)).to_be_visible()
+    page.goto("/labs")
+    assert verify_receipt(receipt, page.locator("dd code[data-copy-text]").inner_text())
+
+
+def test_words_without_javascript(plain_page: Page) -> None:
+    plain_page.goto("/")
+    plain_page.get_by_label("Words, a name, a site or an address").fill("jane doe")
+    plain_page.get_by_role("button", name="Search", exact=True).click()
+    expect(plain_page.get_by_role("heading", level=1)).to_have_text("Captions with “jane doe”")
+    plain_page.get_by_role("link", name="What it shows or says").click()
+    expect(plain_page.get_by_role("heading", level=1)).to_have_text("“jane doe”")
+
+
+def test_a_pasted_picture_is_searched_with(page: Page, picture: bytes) -> None:
+    page.goto("/")
+    page.evaluate(PASTE, ["castle.png", "image/png", list(picture)])
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
+    expect(page.get_by_alt_text("The picture you searched with")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [
+        ("notes.pdf", 10, "“notes.pdf” is not a picture."),
+        ("huge.png", 15_900_000, "“huge.png” is 15.9 MB. The limit is 15 MB"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_before_it_is_sent(
+    page: Page, tmp_path: Path, name: str, size: int, says: str
+) -> None:
+    page.goto("/")
+    page.locator("#picture").set_input_files(big_file(tmp_path, name, size))
+    expect(page.get_by_role("alert")).to_contain_text(says)
+    assert page.url.endswith("/")
+
+
+def big_file(folder: Path, name: str, size: int) -> Path:
+    path = folder / name
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+def test_a_picture_over_the_limit_is_answered_in_words_without_javascript(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    context, page, complaints = open_context(browser, address, java_script_enabled=False)
+    page.goto("/")
+    page.locator("#picture").set_input_files(big_file(tmp_path, "a.png", 20_000_000))
+    page.get_by_role("button", name="Search with it").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("That is too large")
+    context.close()
+    (complaint,) = complaints
+    assert "413" in complaint
+
+
+def test_everything_on_a_page_is_ticked_and_cleared_at_once(page: Page) -> None:
+    page.goto("/search?q=jane.example")
+    page.get_by_role("button", name="Select all on this page").click()
+    count = page.locator("[data-count]")
+    expect(count).to_contain_text("11 pictures")
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(count).to_have_text("Tick what is yours")
+
+
+def test_what_was_ticked_is_still_ticked_after_going_back(page: Page) -> None:
+    page.goto("/search?q=jane.example")
+    page.get_by_role("checkbox", name="Select lost castle").check()
+    page.get_by_role("button", name="Opt out what I ticked").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
+    page.get_by_role("link", name="Go back").click()
+    expect(page.locator("[data-count]")).to_have_text("1 picture ticked")
+
+
+def test_pictures_can_be_picked_by_keyboard_alone(page: Page) -> None:
+    page.goto("/search?q=jane.example")
+    page.get_by_role("checkbox", name="Select lost castle").focus()
+    page.keyboard.press("Space")
+    expect(page.locator("[data-count]")).to_have_text("1 picture ticked")
+    page.goto("/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_an_unsafe_picture_is_blurred_until_asked_for(page: Page, plain_page: Page, scripts: bool) -> None:
+    here = page if scripts else plain_page
+    here.goto("/search?q=night&as=caption")
+    image = here.locator("article img")
+    expect(image).to_have_css("filter", re.compile("blur"))
+    here.get_by_text("Show", exact=True).click()
+    expect(here.get_by_text("Marked as unsafe.")).to_be_hidden()
+    expect(image).to_have_css("filter", "none")
+
+
+def test_commands_can_be_copied(browser: Browser, address: str) -> None:
+    context, page, complaints = open_context(browser, address, permissions=["clipboard-read", "clipboard-write"])
+    page.goto("/labs")
+    page.reload()  # the first list is published as the site starts
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == "pip install 'heldout[images]'"
+    context.close()
+    assert complaints == []
+
+
+def opened_pages(page: Page, picture: bytes) -> Iterator[str]:
+    """Walk through every page of the site; the name of each as it is open."""
+    for path in (
+        "/",
+        "/search?q=red+shapes",
+        "/search?q=night&as=caption",
+        "/search?q=nobody.example",
+        "/labs",
+        "/about",
+    ):
+        page.goto(path)
+        yield path
+    page.goto("/nowhere")
+    yield "/nowhere"
+    page.goto("/")
+    page.evaluate(DROP, ["castle.png", "image/png", list(picture)])
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
+    page.get_by_text("5 copies on 3 sites").click()
+    yield "results of a picture"
+    page.get_by_role("checkbox", name="Select all 5 copies").check()
+    page.get_by_role("button", name="Opt out what I ticked").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
+    yield "confirm"
+    page.get_by_role("button", name="Opt them out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your opt-out is recorded")
+    yield "done"
+    page.get_by_role("link", name="/claims/").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("An opt-out and its receipt")
+    yield "claim"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_an_accessibility_fault(browser: Browser, address: str, picture: bytes, scheme: str) -> None:
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    context, page, _ = open_context(browser, address, color_scheme=scheme, bypass_csp=True)
+    faults = {}
+    for name in opened_pages(page, picture):
+        page.evaluate(axe)
+        found = page.evaluate(
+            "run => axe.run(document, {runOnly: run})", EVERYTHING if scheme == "light" else ["color-contrast"]
+        )
+        faults[name] = [
+            (each["id"], each["impact"], [node["target"] for node in each["nodes"]]) for each in found["violations"]
+        ]
+    context.close()
+    assert {name: found for name, found in faults.items() if found} == {}
+    assert len(faults) == 11
+
+
+def test_no_page_is_wider_than_a_phone(browser: Browser, address: str, picture: bytes) -> None:
+    context, page, _ = open_context(browser, address, viewport={"width": 360, "height": 740}, has_touch=True)
+    wide = [
+        name
+        for name in opened_pages(page, picture)
+        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    ]
+    context.close()
+    assert wide == []
