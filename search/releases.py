@@ -145,6 +145,9 @@ class Releases:
         if known is not None and known.number == number:
             return None
         opened = Generation.open(release, number)
+        if opened.dataset != release.name:
+            opened.close()
+            raise ConflictError(f"the index in {release} was built as {opened.dataset}: build it again under its name")
         if (opened.model_tag, opened.d) != (self._encoder.tag, self._encoder.d):
             opened.close()
             raise ConflictError(

@@ -1,6 +1,6 @@
 """Words of queries and captions: folding, quoted phrases, and whether captions credit somebody by that name.
 
-Pure functions on strings, in any script: scripts written without spaces are matched inside their run of letters.
+Pure functions on strings, in any script; words are cut and folded as the caption index cuts and folds them.
 """
 
 import re
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from heldout.errors import InputError
+from indexer.captions import split_units
 
 MAX_QUERY_CHARS: Final = 1_000
 """Longest text asked for. A text encoder reads about 300 characters, a caption search a few words."""
@@ -20,8 +21,6 @@ _CREDIT: Final = (
     r"(?:\b(?:by|via|art|artist|author|illustrator|photographer|painter|creator|de|von|di|par)\b|[©®@]|\(c\))"
 )
 _AFTER: Final = ("art", "artist", "credit0mark", "gallery", "illustration", "photography", "portfolio", "studio")
-_UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_EDGE = re.compile(f"[{_UNSPACED}]")
 
 
 @dataclass(frozen=True)
@@ -56,21 +55,17 @@ def clean(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Lower case, without accents and punctuation, single blanks: what equal-looking texts have in common.
+    """The words of a text as the caption index sees them, single blanks between: what equal-looking texts share.
 
     >>> fold("Jané  D'OE_3")
     'jane d oe 3'
     """
-    decomposed = unicodedata.normalize("NFKD", text)
-    for _ in range(2):  # folding case can bring forth what decomposes again, and the other way round
-        decomposed = unicodedata.normalize("NFKD", decomposed.casefold())
-    kept = (char if char.isalnum() else " " for char in decomposed if not unicodedata.combining(char))
-    return " ".join("".join(kept).split())
+    return " ".join(word for unit in split_units(text) for word in unit)
 
 
 def has_phrase(folded: str, phrase: str) -> bool:
-    """Whether a folded text has a folded phrase, whole words only where the script has word breaks."""
-    return _whole(phrase).search(folded) is not None
+    """Whether a folded text has a folded phrase; signs of scripts without word breaks are words."""
+    return f" {phrase} " in f" {folded} "
 
 
 def has_all_words(folded: str, words: Sequence[str]) -> bool:
@@ -83,9 +78,3 @@ def credits_name(caption: str, name: str) -> bool:
     marked = re.sub(_CREDIT, " credit0mark ", unicodedata.normalize("NFC", caption), flags=re.IGNORECASE)
     folded = fold(marked)
     return has_phrase(folded, f"credit0mark {name}") or any(has_phrase(folded, f"{name} {after}") for after in _AFTER)
-
-
-def _whole(phrase: str) -> re.Pattern[str]:
-    before = "" if _EDGE.match(phrase) else r"(?<!\w)"
-    after = "" if _EDGE.match(phrase[-1:]) else r"(?!\w)"
-    return re.compile(before + re.escape(phrase) + after)

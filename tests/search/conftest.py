@@ -18,6 +18,8 @@ from hypothesis import settings
 from PIL import Image, ImageDraw, ImageOps
 
 from heldout.pictures import pdq_orientations
+from indexer.build import build
+from indexer.ingest import ingest
 from search.engine import SearchEngine
 
 settings.register_profile("search", deadline=None)  # times vary too much on a busy machine
@@ -152,11 +154,11 @@ def plant(seed: int, n_works: int) -> World:
     return world
 
 
-def write_shards(world: World, folder: Path, *, per_shard: int = 40) -> Path:
+def write_shards(world: World, folder: Path, *, per_shard: int = 40, first: int = 0) -> Path:
     """Write a world as img2dataset does: tars of picture, caption and metadata, each with a parquet of all its rows."""
     folder.mkdir(parents=True)
     for start in range(0, len(world.rows), per_shard):
-        rows, stem = world.rows[start : start + per_shard], folder / f"{start // per_shard:05d}"
+        rows, stem = world.rows[start : start + per_shard], folder / f"{first + start // per_shard:05d}"
         table = [_metadata(row) for row in rows]
         pq.write_table(pa.Table.from_pylist(table), stem.with_suffix(".parquet"))
         with tarfile.open(stem.with_suffix(".tar"), "w") as tar:
@@ -186,10 +188,11 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def build_release(world: World, datasets_dir: Path, dataset: str, encoder: PatchEncoder, number: int = 1) -> None:
-    import plugin
-
-    plugin.dev_build(world, datasets_dir, dataset, encoder, number)
+def build_release(world: World, release: Path, encoder: PatchEncoder) -> Path:
+    """Ingest and build a world; its shards are left in `source` beside the release's own folders."""
+    ingest([write_shards(world, release / "source")], release=release, encoder=encoder, workers=0)
+    build(release)
+    return release
 
 
 @pytest.fixture(scope="session")
@@ -219,8 +222,8 @@ def datasets_dir(
 ) -> Path:
     """Two built releases, read only."""
     folder = tmp_path_factory.mktemp("datasets")
-    build_release(world, folder, "art", encoder)
-    build_release(other_world, folder, "more", encoder)
+    build_release(world, folder / "art", encoder)
+    build_release(other_world, folder / "more", encoder)
     return folder
 
 
@@ -245,11 +248,23 @@ def other_encoder() -> PatchEncoder:
 
 
 @pytest.fixture(scope="session")
-def rebuild(other_world: World, encoder: PatchEncoder) -> Callable[..., None]:
-    """Builds the next generation of the data set `more` in a folder."""
+def grow() -> Callable[[Path, PatchEncoder], None]:
+    """Gives a release one more shard of one more sample, and builds the next generation."""
 
-    def build(release: Path, encoder: PatchEncoder = encoder) -> None:
-        number = int((release / "CURRENT").read_text()) + 1
-        build_release(other_world, release.parent, release.name, encoder, number)
+    def grow(release: Path, encoder: PatchEncoder) -> None:
+        more = World()
+        number = sum(1 for _ in (release / "shards").iterdir())
+        more.add(
+            f"https://late.example/{number}.png", "a late green arrival", encode(draw(5_000 + number, COLOURS["green"]))
+        )
+        source = write_shards(more, release / f"late-{number}", first=100 + number)
+        ingest([source], release=release, encoder=encoder, workers=0)
+        build(release)
 
-    return build
+    return grow
+
+
+@pytest.fixture(scope="session")
+def build_more(other_world: World) -> Callable[[Path, PatchEncoder], Path]:
+    """Builds what data set `more` holds in a new folder, by an encoder."""
+    return lambda release, encoder: build_release(other_world, release, encoder)

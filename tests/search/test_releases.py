@@ -14,7 +14,7 @@ from search.engine import SearchEngine
 if TYPE_CHECKING:
     from tests.search.conftest import PatchEncoder, World
 
-Build = Callable[..., None]
+Grow = Callable[[Path, "PatchEncoder"], None]
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def release(datasets_dir: Path, tmp_path: Path) -> Path:
     return tmp_path / "more"
 
 
-def test_a_new_generation_is_taken_up(release: Path, encoder: "PatchEncoder", rebuild: Build) -> None:
+def test_a_new_generation_is_taken_up(release: Path, encoder: "PatchEncoder", grow: Grow) -> None:
     engine = SearchEngine.open(release.parent, encoder)
     assert [dataset.generation for dataset in engine.datasets()] == [1]
     assert engine.refresh() == {}
-    rebuild(release)
+    grow(release, encoder)
     assert [dataset.generation for dataset in engine.datasets()] == [1], "not before it is asked to"
     assert engine.refresh() == {}
     assert [dataset.generation for dataset in engine.datasets()] == [2]
@@ -36,17 +36,17 @@ def test_a_new_generation_is_taken_up(release: Path, encoder: "PatchEncoder", re
     engine.close()
 
 
-def test_pages_go_on_over_one_swap_and_say_so_after_two(release: Path, encoder: "PatchEncoder", rebuild: Build) -> None:
+def test_pages_go_on_over_one_swap_and_say_so_after_two(release: Path, encoder: "PatchEncoder", grow: Grow) -> None:
     engine = SearchEngine.open(release.parent, encoder)
     first = engine.search_text("red", k=4)
     second = engine.search_text("red", k=4, cursor=first.next_cursor)
-    rebuild(release)
+    grow(release, encoder)
     engine.refresh()
     again = engine.search_text("red", k=4, cursor=first.next_cursor)
     assert again == second
     assert again.generations == {"more": 1}
     assert engine.samples("more", [0], generation=1)
-    rebuild(release)
+    grow(release, encoder)
     engine.refresh()
     with pytest.raises(ConflictError, match="search again"):
         engine.search_text("red", k=4, cursor=first.next_cursor)
@@ -56,7 +56,7 @@ def test_pages_go_on_over_one_swap_and_say_so_after_two(release: Path, encoder: 
 
 
 def test_no_request_fails_while_generations_are_swapped(
-    release: Path, encoder: "PatchEncoder", world: "World", rebuild: Build
+    release: Path, encoder: "PatchEncoder", world: "World", grow: Grow
 ) -> None:
     engine = SearchEngine.open(release.parent, encoder)
     picture = world.picture(world.works[0])
@@ -81,7 +81,7 @@ def test_no_request_fails_while_generations_are_swapped(
     for thread in threads:
         thread.start()
     for _ in range(4):
-        rebuild(release)
+        grow(release, encoder)
         assert engine.refresh() == {}
     done.set()
     for thread in threads:
@@ -91,11 +91,11 @@ def test_no_request_fails_while_generations_are_swapped(
     assert len(answered) > 1, f"several generations should have answered: {answered}"
 
 
-def test_a_request_under_way_keeps_its_generation_open(release: Path, encoder: "PatchEncoder", rebuild: Build) -> None:
+def test_a_request_under_way_keeps_its_generation_open(release: Path, encoder: "PatchEncoder", grow: Grow) -> None:
     engine = SearchEngine.open(release.parent, encoder)
     with engine.generation("more") as held:
         for _ in range(3):
-            rebuild(release)
+            grow(release, encoder)
             engine.refresh()
         assert held.number == 1
         assert held.samples([0])[0].id == 0
@@ -109,20 +109,28 @@ def test_an_index_of_another_model_is_refused_on_opening(datasets_dir: Path, oth
 
 
 def test_a_new_generation_of_another_model_is_refused_and_the_old_one_serves(
-    release: Path, encoder: "PatchEncoder", other_encoder: "PatchEncoder", rebuild: Build
+    release: Path,
+    encoder: "PatchEncoder",
+    other_encoder: "PatchEncoder",
+    grow: Grow,
+    build_more: Callable[[Path, "PatchEncoder"], Path],
 ) -> None:
     engine = SearchEngine.open(release.parent, encoder)
-    rebuild(release, encoder=other_encoder)
+    shutil.rmtree(release)
+    build_more(release, other_encoder)
+    grow(release, other_encoder)
     refused = engine.refresh()
     assert isinstance(refused["more"], ConflictError)
     assert engine.search_text("red").generations == {"more": 1}
     engine.close()
 
 
-def test_a_new_data_set_appears_and_a_removed_one_goes(release: Path, encoder: "PatchEncoder") -> None:
+def test_a_new_data_set_appears_and_a_removed_one_goes(
+    release: Path, encoder: "PatchEncoder", build_more: Callable[[Path, "PatchEncoder"], Path]
+) -> None:
     engine = SearchEngine.open(release.parent, encoder)
-    shutil.copytree(release, release.parent / "extra")
-    engine.refresh()
+    build_more(release.parent / "extra", encoder)
+    assert engine.refresh() == {}
     assert [dataset.name for dataset in engine.datasets()] == ["extra", "more"]
     shutil.rmtree(release.parent / "extra")
     engine.refresh()
@@ -130,6 +138,12 @@ def test_a_new_data_set_appears_and_a_removed_one_goes(release: Path, encoder: "
     with pytest.raises(NotFoundError):
         engine.search_text("red", datasets=["extra"])
     engine.close()
+
+
+def test_a_renamed_release_is_refused(release: Path, encoder: "PatchEncoder") -> None:
+    release.rename(release.with_name("renamed"))
+    with pytest.raises(ConflictError, match="built as more"):
+        SearchEngine.open(release.parent, encoder)
 
 
 def test_an_empty_folder_is_an_engine_without_data_sets(tmp_path: Path, encoder: "PatchEncoder") -> None:
