@@ -1,5 +1,6 @@
 """Files that are there whole or not at all: written beside, synced, renamed."""
 
+import glob
 import os
 import secrets
 import sys
@@ -35,6 +36,12 @@ def write_durably(path: Path, data: bytes) -> None:
     """Write a small file, atomically."""
     with replacing(path) as file:
         file.write(data)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what writers of this file that were killed left behind. None may be at work."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*{PART_SUFFIX}"):
+        part.unlink(missing_ok=True)
 
 
 def sync_folder(path: Path) -> None:

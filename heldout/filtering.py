@@ -16,7 +16,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from heldout.durable import replacing, write_durably
+from heldout.durable import remove_parts, replacing, write_durably
 from heldout.errors import HeldoutError, InputError, UnavailableError
 from heldout.exclusion import ExclusionList
 from heldout.filtering_parquet import filter_parquet
@@ -98,6 +98,7 @@ def filter_shards(
         (out / REPORT_NAME).unlink(missing_ok=True)
         for job in jobs:
             job.target.parent.mkdir(parents=True, exist_ok=True)
+            remove_parts(job.target)
         done = _run(jobs, exclusions, pinned, min(workers, len(jobs)))
         for n_done, (job, result) in enumerate(done, start=1):
             if isinstance(result, HeldoutError):

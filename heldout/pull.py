@@ -287,11 +287,12 @@ class _Pull:
         if not self._folder.current.exists() or self._folder.current_name() != name:
             target = self._folder.versions / name
             shutil.rmtree(target, ignore_errors=True)
-            for path in staged.rglob("*"):
+            for path in (staged, *staged.rglob("*")):
+                # A list is public, and may be pulled by one user for many; temporary files are made private.
+                path.chmod(0o755 if path.is_dir() else 0o644)
                 if path.is_file():
                     _sync_file(path)
             staged.rename(target)
-            target.chmod(0o755)  # a list is public; mkdtemp made the folder private
             sync_folder(self._folder.versions)
             write_durably(self._folder.current, f"{name}\n".encode())
         if is_vouched:

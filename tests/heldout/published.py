@@ -109,6 +109,7 @@ class Site:
         claimed_size: int | None = None,
         claimed_count: int | None = None,
         lie_about_root: bool = False,
+        prefix_bits: int = 0,
     ) -> "Site":
         """One more version, in the order the real publisher follows."""
         if not self.root_version:
@@ -117,7 +118,7 @@ class Site:
         size = len(self.leaves) if claimed_size is None else claimed_size
         root = root_of([leaf_hash(leaf) for leaf in self.leaves[:size]])
         url_rules, image_rules = url_table(urls or []), image_table(images or [])
-        named = {"urls/000.parquet": url_rules, "images.parquet": image_rules}
+        named = {"images.parquet": image_rules, **_by_prefix(url_rules, prefix_bits)}
         data = {name: _parquet(table) for name, table in named.items()}
         counts = {name: table.num_rows for name, table in named.items()}
         if claimed_count is not None:
@@ -134,12 +135,12 @@ class Site:
                 "size": size,
                 "root": to_base64(bytes(32) if lie_about_root else root),
             },
-            "prefix_bits": 0,
+            "prefix_bits": prefix_bits,
             "files": {
                 name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "count": counts[name]}
                 for name, content in data.items()
             },
-            "counts": {"url": counts["urls/000.parquet"], "image": counts["images.parquet"]},
+            "counts": {"url": sum(counts.values()) - counts["images.parquet"], "image": counts["images.parquet"]},
             "previous": previous if self.version else None,
         }
         self.version += 1
@@ -233,6 +234,14 @@ class Site:
 
 def some_pdq(seed: int) -> bytes:
     return np.random.default_rng(seed).integers(0, 256, 32, dtype=np.uint8).tobytes()
+
+
+def _by_prefix(table: pa.Table, bits: int) -> dict[str, pa.Table]:
+    prefixes = [key >> (64 - bits) if bits else 0 for key in table["key"].to_pylist()]
+    return {
+        f"urls/{prefix:03x}.parquet": table.filter(pa.array([of == prefix for of in prefixes], pa.bool_()))
+        for prefix in range(1 << bits)
+    }
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from heldout.durable import locked, replacing, write_durably
+from heldout.durable import locked, remove_parts, replacing, write_durably
 from heldout.errors import ConflictError
 
 
@@ -32,6 +32,9 @@ def test_process_killed_in_the_middle_leaves_the_old_file(tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)  # noqa: S603 - our own interpreter
     assert done.returncode == 9
     assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_parts(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_lock_is_held_by_one_and_free_again(tmp_path: Path) -> None:

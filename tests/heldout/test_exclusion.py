@@ -243,6 +243,23 @@ def test_current_that_names_no_version_is_noticed(pulled: Path, name: str) -> No
         ExclusionList.open(pulled)
 
 
+@pytest.mark.parametrize("prefix_bits", [1, 5])
+def test_url_files_split_by_prefix_are_one_list(tmp_path: Path, prefix_bits: int) -> None:
+    urls = [UrlRule(f"https://art.example/{n}", ASSURANCES[n % 5]) for n in range(200)]
+    site = Site().publish(urls, [], prefix_bits=prefix_bits)
+    pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
+    exclusions = ExclusionList.open(tmp_path / "list")
+    assert len(exclusions.version.manifest.files) == 2**prefix_bits + 1
+    matches = exclusions.lookup_urls([rule.url for rule in urls] + ["https://art.example/200"])
+    assert matches.found.tolist() == [True] * 200 + [False]
+    assert matches.assurance[:200].tolist() == [n % 5 for n in range(200)]
+
+
+def test_another_user_of_the_machine_can_read_the_list(pulled: Path) -> None:
+    for path in pulled.rglob("*"):
+        assert path.stat().st_mode & (0o055 if path.is_dir() else 0o044), path
+
+
 def test_list_can_be_copied_to_another_machine(pulled: Path, tmp_path: Path) -> None:
     shutil.copytree(pulled, tmp_path / "copy", symlinks=True)
     shutil.rmtree(pulled)
