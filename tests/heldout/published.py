@@ -109,6 +109,7 @@ class Site:
         claimed_size: int | None = None,
         claimed_count: int | None = None,
         lie_about_root: bool = False,
+        vkey: str | None = None,
         prefix_bits: int = 0,
     ) -> "Site":
         """One more version, in the order the real publisher follows."""
@@ -131,7 +132,7 @@ class Site:
             "canonicalisation": self.canonicalisation,
             "log": {
                 "origin": self.log_signer.name,
-                "vkey": self.log_signer.verifier.vkey,
+                "vkey": vkey or self.log_signer.verifier.vkey,
                 "size": size,
                 "root": to_base64(bytes(32) if lie_about_root else root),
             },
@@ -185,12 +186,14 @@ class Site:
         data = metadata.to_bytes()
         self.files[f"list/metadata/{self.root_version}.root.json"] = self.files["list/metadata/root.json"] = data
 
-    def sign(self) -> "Site":
-        """Targets, snapshot, timestamp last."""
+    def sign(self, *, omit: str | None = None) -> "Site":
+        """Targets, snapshot, timestamp last; `omit` leaves one target out."""
         self.tuf_version += 1
         version = self.tuf_version
         targets = {}
         for name, data in (("manifest.json", self.manifest), ("manifest.tlog-proof", self.proof)):
+            if name == omit:
+                continue
             targets[name] = TargetFile.from_data(name, data, ["sha256"])
             self.files[f"list/targets/{hashlib.sha256(data).hexdigest()}.{name}"] = data
         signed = Metadata(Targets(version=version, expires=self.expires, targets=targets))

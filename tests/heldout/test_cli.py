@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import get_args
 
@@ -15,9 +16,9 @@ from heldout.checkpoint import Checkpoint, sign_checkpoint, to_base64
 from heldout.cli import MinAssurance, app, run
 from heldout.leaves import OptOutLeaf, UrlDigest, format_leaf
 from heldout.merkle import leaf_hash
-from heldout.records import ASSURANCES, Assurance
+from heldout.records import ASSURANCES, Assurance, Sample
 from heldout.urls import canonical_key, key_digest
-from tests.heldout.conftest import IMAGES, URLS
+from tests.heldout.conftest import IMAGES, URLS, serving
 from tests.heldout.published import Site, UrlRule
 
 Capture = pytest.CaptureFixture[str]
@@ -132,6 +133,46 @@ def test_receipt_is_verified_by_key_key_file_or_list(site: Site, pulled: Path, t
     path.write_text(path.read_text().replace('"index": 0', '"index": 1'))
     assert run(["verify", str(path), "--log-key", vkey]) == 4
     assert run(["verify", str(path), "--log-key", Site().log_signer.verifier.vkey]) == 4
+
+
+class SearchHandler(BaseHTTPRequestHandler):
+    """Answers every search with one hit whose caption would clear a terminal."""
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        sample = dict.fromkeys(Sample.model_fields) | {
+            "dataset": "demo",
+            "id": 7,
+            "key": "000000007",
+            "url": "https://art.example/1.jpg",
+            "caption": "a castle\x1b[2J",
+            "status": "ok",
+            "unsafe": False,
+        }
+        hit = {"sample": sample, "label": "similar", "score": 0.3, "evidence": [{"channel": "clip", "value": 0.3}]}
+        body = json.dumps({"hits": [hit], "notes": [f"asked {self.path}"]}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = answer  # noqa: N815 - the names are http.server's
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+        pass
+
+
+def test_search_prints_a_line_per_hit_or_json(tmp_path: Path, capsys: Capture) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"bytes of a picture")
+    with serving(SearchHandler) as address:
+        for door, value in (("text", "red car"), ("url", "http://a.example"), ("site", "a"), ("caption", "c")):
+            assert run(["search", "--server", address, f"--{door}", value, "--dataset", "demo", "-k", "3"]) == 0
+            captured = capsys.readouterr()
+            assert captured.out == "similar\tdemo/000000007\thttps://art.example/1.jpg\ta castle [2J\n"
+            assert f"asked /v1/search?{door}=" in captured.err
+            assert "k=3&dataset=demo" in captured.err
+        assert run(["search", "--server", address, "--image", str(picture), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hits"][0]["sample"]["id"] == 7
 
 
 # --- exit codes ---------------------------------------------------------------------------------------------------

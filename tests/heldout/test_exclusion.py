@@ -1,11 +1,15 @@
 """Lookups, and lists on disk that somebody tampered with."""
 
+import hashlib
+import io
+import json
 import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +20,7 @@ from heldout.pull import pull
 from heldout.records import ASSURANCES, Assurance
 from heldout.stored import ListFolder, verify_current
 from tests.heldout.conftest import IMAGES, URLS
-from tests.heldout.published import BASE_URL, ImageRule, Site, UrlRule, some_pdq
+from tests.heldout.published import BASE_URL, ImageRule, Site, UrlRule, some_pdq, url_table
 
 
 def opened(
@@ -258,6 +262,30 @@ def test_url_files_split_by_prefix_are_one_list(tmp_path: Path, prefix_bits: int
 def test_another_user_of_the_machine_can_read_the_list(pulled: Path) -> None:
     for path in pulled.rglob("*"):
         assert path.stat().st_mode & (0o055 if path.is_dir() else 0o044), path
+
+
+def test_unreadable_current_is_reported(pulled: Path) -> None:
+    (pulled / "CURRENT").unlink()
+    (pulled / "CURRENT").mkdir()
+    with pytest.raises(InputError, match="CURRENT"):
+        ExclusionList.open(pulled)
+
+
+def test_keys_out_of_order_are_refused_even_if_doubts_are_allowed(tmp_path: Path) -> None:
+    site = Site().publish(URLS, [])
+    data = io.BytesIO()
+    pq.write_table(url_table(URLS).take([1, 0]), data)
+    old = site.files[f"list/files/{json.loads(site.manifest)['files']['urls/000.parquet']['sha256']}.parquet"]
+    sha256 = hashlib.sha256(data.getvalue()).hexdigest()
+    site.manifest = site.manifest.replace(hashlib.sha256(old).hexdigest().encode(), sha256.encode())
+    site.manifest = site.manifest.replace(b'"size":%d' % len(old), b'"size":%d' % len(data.getvalue()))
+    site.files[f"list/files/{sha256}.parquet"] = data.getvalue()
+    site.log_manifest()
+    site.sign()
+    pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
+    for allowed in (False, True):
+        with pytest.raises(VerificationError, match="not in order"):
+            ExclusionList.open(tmp_path / "list", allow_unverified=allowed)
 
 
 def test_list_can_be_copied_to_another_machine(pulled: Path, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from heldout.checkpoint import Signer
+from heldout.checkpoint import Signer, to_base64
 from heldout.errors import ConflictError, HeldoutError, InputError, NotFoundError, UnavailableError, VerificationError
 from heldout.exclusion import ExclusionList
+from heldout.leaves import WithdrawLeaf, format_leaf
 from heldout.pull import pull
 from heldout.stored import ListFolder
 from tests.heldout.conftest import IMAGES, URLS, PullSite
@@ -233,6 +234,47 @@ def lie_log_of_another_name(site: Site) -> None:
     site.publish(URLS, IMAGES)
 
 
+def lie_about_previous_version(site: Site) -> None:
+    site.manifest = b"another list"
+    site.publish(URLS, IMAGES)
+
+
+def lie_unusable_log_key(site: Site) -> None:
+    site.publish(URLS, IMAGES, vkey="no key")
+
+
+def lie_log_key_of_another_name(site: Site) -> None:
+    site.publish(URLS, IMAGES, vkey=Signer("elsewhere.example/log", site.log_signer.seed).verifier.vkey)
+
+
+def lie_log_key_that_did_not_sign(site: Site) -> None:
+    site.publish(URLS, IMAGES, vkey=Signer.generate(site.log_signer.name).verifier.vkey)
+
+
+def lie_no_manifest(site: Site) -> None:
+    site.publish(URLS, IMAGES)
+    site.sign(omit="manifest.json")
+
+
+def lie_no_proof(site: Site) -> None:
+    site.publish(URLS, IMAGES)
+    site.sign(omit="manifest.tlog-proof")
+
+
+def lie_proof_of_a_withdrawal(site: Site) -> None:
+    site.publish(URLS, IMAGES)
+    leaf = format_leaf(WithdrawLeaf(datetime(2026, 11, 22, tzinfo=UTC), "0123456789abcdef", "by-claimant"))
+    start, end = site.proof.index(b"extra ") + 6, site.proof.index(b"\nindex")
+    site.proof = site.proof[:start] + to_base64(leaf).encode() + site.proof[end:]
+    site.sign()
+
+
+def lie_full_tile_missing_too(site: Site) -> None:
+    site.publish(URLS, IMAGES, n_other_leaves=300)
+    for path in [path for path in site.files if path.startswith("log/tile/0/")]:
+        del site.files[path]
+
+
 def lie_expired(site: Site) -> None:
     site.expires = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
     site.publish(URLS, IMAGES)
@@ -453,6 +495,13 @@ def test_two_pulls_at_once_do_not_meet(pull_site: PullSite) -> None:
 
     with pytest.raises(UnavailableError):
         pull_site(transport=httpx.MockTransport(answer))
+
+
+def test_progress_is_told_in_bytes(site: Site, pull_site: PullSite) -> None:
+    seen: list[tuple[int, int]] = []
+    pull_site(progress=lambda *step: seen.append(step))
+    sizes = [len(data) for path, data in site.files.items() if path.startswith("list/files/")]
+    assert seen[-1] == (sum(sizes), sum(sizes))
 
 
 def test_folder_that_cannot_be_written_is_reported(site: Site, tmp_path: Path) -> None:
