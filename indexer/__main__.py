@@ -33,7 +33,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def ingest(
+def ingest(  # noqa: PLR0917 - typer's options are function parameters
     sources: Annotated[list[Path], typer.Argument(help="Webdataset tars, parquet files, or folders of them.")],
     dataset: Dataset,
     datasets_dir: DatasetsDir,
@@ -65,11 +65,12 @@ def ingest(
     else:
         for mapping, shards in report.mappings.items():
             print(f"columns of {len(shards)} shards: {mapping}")
-        skipped = f", {len(report.skipped)} done before" if report.skipped else ""
         rate = report.n_samples / max(report.seconds, 1e-9)
         print(
-            f"{report.n_samples:,} samples of {len(report.ingested)} shards in {report.seconds:.1f} s ({rate:,.0f}/s){skipped}"
+            f"{report.n_samples:,} samples of {len(report.ingested)} shards in {report.seconds:.1f} s ({rate:,.0f}/s)"
         )
+        if report.skipped:
+            print(f"{len(report.skipped)} shards were done before")
         for status, n in sorted(report.statuses.items(), key=lambda item: -item[1]):
             print(f"  {n:>9,}  {status}")
     for name, reason in report.set_aside.items():

@@ -5,6 +5,9 @@ Imports neither pyarrow nor an encoder, so that a process starts quickly and sta
 
 import hashlib
 import io
+import multiprocessing.process
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +40,18 @@ class Looked:
     """(width, height) of `pixels`."""
     pixels: bytes = b""
     """RGB, as the encoder wants it."""
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it is killed; a pool's idle workers would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def look(pictures: Sequence[tuple[str, bytes]], preprocess: Preprocess | None) -> list[Looked]:

@@ -23,7 +23,7 @@ from PIL import Image
 
 from heldout.errors import ConflictError, InputError, UnavailableError
 from indexer.encoder import Encoder
-from indexer.fingerprint import Looked, look
+from indexer.fingerprint import Looked, die_with_parent, look
 from indexer.preprocess import Preprocess
 from indexer.progress import NoProgress, Progress
 from indexer.readers import Batch, ShardReader, open_shard
@@ -270,7 +270,7 @@ def _decoders(workers: int | None, preprocess: Preprocess | None) -> Iterator[Lo
         return
     # Spawned, not forked: the encoder's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent)
     try:
         yield lambda pictures: pool.submit(look, pictures, preprocess)
     finally:

@@ -1,13 +1,20 @@
 import gzip
 import importlib.util
+import io
 import json
+import tarfile
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
 
 ROOT = Path(__file__).parents[2]
@@ -103,3 +110,103 @@ def pictures() -> list[Image.Image]:
         Image.fromarray(rng.integers(0, 256, (max(1, h // 9), max(1, w // 9), 3), dtype=np.uint8)).resize((w, h))
         for w, h in sizes
     ]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample as img2dataset would store it."""
+
+    key: str
+    data: bytes | None
+    """The file, or None where the download failed."""
+    url: str | None
+    caption: str | None
+
+
+def draw(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
+    """A busy picture without symmetry."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def make_rows(n: int, *, first: int = 0) -> list[Row]:
+    """Pictures of several formats; the last two have a corrupt file and no file."""
+    rows = [
+        Row(
+            f"{number:09d}",
+            encode(draw(number), ("PNG", "JPEG", "WEBP")[number % 3]),
+            f"https://artist{number % 3}.example/art/{number}.png?utm_source=x",
+            f"Picture number {number} by Ärtist {number % 3}",
+        )
+        for number in range(first, first + n - 2)
+    ]
+    last = first + n - 2
+    rows.append(Row(f"{last:09d}", b"not a picture", f"https://broken.example/{last}.jpg", "A corrupt one"))
+    rows.append(Row(f"{last + 1:09d}", None, f"https://gone.example/{last}.jpg", None))
+    return rows
+
+
+def write_tar(path: Path, rows: list[Row], *, sibling: bool = True, as_json: bool = True) -> Path:
+    """A webdataset tar as img2dataset writes it, and the parquet file of all rows beside it."""
+    metadata = [
+        {
+            "url": row.url,
+            "caption": row.caption,
+            "key": row.key,
+            "status": "failed_to_download" if row.data is None else "success",
+            "error_message": "HTTP Error 404: Not Found" if row.data is None else None,
+            "original_width": 960,
+            "LICENSE": "CC0",
+        }
+        for row in rows
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for row, said in zip(rows, metadata, strict=True):
+            if row.data is None:
+                continue
+            files = {"jpg": row.data}
+            if row.caption is not None:
+                files["txt"] = row.caption.encode()
+            if as_json:
+                files["json"] = json.dumps(said).encode()
+            for suffix, data in files.items():
+                member = tarfile.TarInfo(f"{row.key}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    if sibling:
+        pq.write_table(pa.Table.from_pylist(metadata), path.with_suffix(".parquet"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def release(encoder: OnnxEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ingested release of two tar shards and one of addresses only. Do not write to it."""
+    source = tmp_path_factory.mktemp("source")
+    write_tar(source / "00000.tar", make_rows(30))
+    write_tar(source / "00001.tar", make_rows(20, first=100), sibling=False)
+    table = pa.table(
+        {
+            "URL": ["https://a.example/1.jpg", None, "no url"],
+            "TEXT": ["one", "two", None],
+            "WIDTH": [10.0, None, 2.5],
+            "NSFW": ["UNLIKELY", "NSFW", None],
+        }
+    )
+    pq.write_table(table, source / "urls.parquet")
+    folder = tmp_path_factory.mktemp("datasets") / "small"
+    ingest([source], release=folder, encoder=encoder, workers=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make() -> Any:
+    """The functions above, for tests: rows, tar, draw, encode, Row."""
+    return SimpleNamespace(rows=make_rows, tar=write_tar, draw=draw, encode=encode, Row=Row)

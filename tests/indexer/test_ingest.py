@@ -1,0 +1,273 @@
+"""Shards to a release: statuses, resuming after a kill, bad input set aside."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+
+from heldout.errors import ConflictError, InputError
+from heldout.pictures import fingerprint
+from indexer.ingest import ingest
+from indexer.onnx_encoder import OnnxEncoder
+from indexer.samples import FIXED_SCHEMA
+from indexer.shards import lock_release, plan_shards, read_done
+
+
+def _samples(release: Path, shard: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(release / "shards" / shard / "samples.parquet").to_pylist()
+    return rows
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_a_tar_with_its_parquet_keeps_all_rows_in_order(release: Path, make: Any, encoder: OnnxEncoder) -> None:
+    rows, samples = make.rows(30), _samples(release, "00000")
+    assert [sample["key"] for sample in samples] == [row.key for row in rows]
+    assert [sample["row"] for sample in samples] == list(range(30))
+    assert [sample["status"] for sample in samples] == ["ok"] * 28 + ["corrupt", "failed_to_download"]
+    assert "000000028" in samples[28]["reason"]
+    assert samples[29]["reason"] == "HTTP Error 404: Not Found"
+    assert {sample["LICENSE"] for sample in samples} == {"CC0"}
+    assert {sample["width"] for sample in samples} == {960}
+    embeddings = np.load(release / "shards" / "00000" / "embeddings.npy")
+    assert embeddings.dtype == np.float16
+    assert embeddings.shape == (28, encoder.d)
+    expected = encoder.embed_images([make.draw(0)])  # row 0 is a PNG: lossless
+    assert (expected[0] @ embeddings[samples[0]["embedding_row"]].astype(np.float32)) > 0.999
+
+
+def test_fingerprints_are_those_of_the_library(release: Path, make: Any) -> None:
+    for row, sample in list(zip(make.rows(30), _samples(release, "00000"), strict=True))[:6]:
+        known = fingerprint(row.data)
+        assert sample["sha256"] == known.sha256
+        assert sample["pdq"] == known.pdq[0].tobytes()
+        assert sample["pdq_quality"] == known.quality
+        assert sample["iscc"].startswith("ISCC:EEA")
+        assert sample["height"] == known.height
+
+
+def test_a_tar_alone_is_read_from_its_own_json(release: Path, make: Any) -> None:
+    rows, samples = make.rows(20, first=100), _samples(release, "00001")
+    assert [sample["key"] for sample in samples] == [row.key for row in rows if row.data is not None]
+    assert samples[0]["caption"] == rows[0].caption
+    assert samples[0]["url"] == rows[0].url
+
+
+def test_addresses_without_pictures_are_samples_too(release: Path) -> None:
+    samples = _samples(release, "urls")
+    assert [sample["status"] for sample in samples] == ["not_fetched"] * 3
+    assert [sample["key"] for sample in samples] == ["urls:0", "urls:1", "urls:2"]
+    assert [sample["width"] for sample in samples] == [10, None, 2]
+    assert [sample["unsafe"] for sample in samples] == [False, True, False]
+    assert np.load(release / "shards" / "urls" / "embeddings.npy").shape[0] == 0
+
+
+def test_thumbnails_are_one_a_sample_and_small(release: Path) -> None:
+    with pa.ipc.open_file(release / "shards" / "00000" / "thumbnails.arrow") as reader:
+        webp = reader.read_all()["webp"].to_pylist()
+    assert [one is None for one in webp] == [False] * 28 + [True, True]
+    assert all(one[8:12] == b"WEBP" for one in webp if one)
+
+
+def test_the_marker_tells_counts_and_digests(release: Path) -> None:
+    folder = release / "shards" / "00000"
+    done = read_done(folder)
+    assert done["statuses"] == {"ok": 28, "corrupt": 1, "failed_to_download": 1}
+    for name, said in done["files"].items():
+        data = (folder / name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (said["size"], said["sha256"])
+    schema = pq.read_schema(folder / "samples.parquet")
+    assert schema.names[: len(FIXED_SCHEMA)] == FIXED_SCHEMA.names
+
+
+def test_parquet_with_pictures_is_embedded(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    rows = make.rows(6)
+    table = {
+        "url": [row.url for row in rows],
+        "caption": [row.caption for row in rows],
+        "jpg": [row.data for row in rows],
+    }
+    pq.write_table(pa.table(table), tmp_path / "part.parquet")
+    ingest([tmp_path / "part.parquet"], release=tmp_path / "release", encoder=encoder, workers=0)
+    samples = _samples(tmp_path / "release", "part")
+    assert [sample["status"] for sample in samples] == ["ok"] * 4 + ["corrupt", "no_picture"]
+
+
+def test_an_empty_file_in_a_tar_is_a_corrupt_sample(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    rows = [make.Row("a", b"", "https://a.example/", "empty"), *make.rows(4)]
+    make.tar(tmp_path / "0.tar", rows)
+    ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
+    sample = _samples(tmp_path / "release", "0")[0]
+    assert (sample["status"], sample["reason"]) == ("corrupt", "the picture is empty (0 bytes)")
+
+
+def test_processes_and_one_process_give_the_same_bytes(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    make.tar(tmp_path / "source" / "0.tar", make.rows(150))
+    for name, workers in (("one", 0), ("two", 2)):
+        ingest([tmp_path / "source"], release=tmp_path / name, encoder=encoder, workers=workers)
+    assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
+
+
+def test_ingesting_again_adds_nothing(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    make.tar(tmp_path / "0.tar", make.rows(5))
+    ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
+    before = _bytes(tmp_path / "release")
+    report = ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
+    assert (report.ingested, report.skipped, report.n_samples) == ([], ["0"], 0)
+    assert _bytes(tmp_path / "release") == before
+
+
+class TestBadInput:
+    @pytest.fixture
+    def source(self, tmp_path: Path, make: Any) -> Path:
+        """One good shard among bad ones."""
+        folder = tmp_path / "source"
+        make.tar(folder / "good.tar", make.rows(5))
+        (folder / "noparquet.parquet").write_bytes(b"PAR1 is how it starts, and no more")
+        pq.write_table(pa.table({"TEXT": ["a"]}), folder / "nourl.parquet")
+        pq.write_table(pa.table({"URL": ["https://a.example/"]}), folder / "nocaption.parquet")
+        whole = make.tar(folder / "cut.tar", make.rows(30), sibling=False)
+        whole.write_bytes(whole.read_bytes()[:40_000])
+        (folder / "notar.tar").write_bytes(b"no tar at all" * 100)
+        make.tar(folder / "nojson.tar", make.rows(5), sibling=False, as_json=False)
+        (folder / "readme.md").write_text("not a shard")
+        return folder
+
+    def test_bad_shards_are_set_aside_and_the_rest_is_ingested(
+        self, source: Path, tmp_path: Path, encoder: OnnxEncoder
+    ) -> None:
+        report = ingest([source], release=tmp_path / "release", encoder=encoder, workers=0)
+        assert report.ingested == ["good"]
+        assert set(report.set_aside) == {"noparquet", "nourl", "nocaption", "cut", "notar", "nojson"}
+        for name, words in {
+            "noparquet": ("noparquet.parquet", "not a parquet file", "get it again"),
+            "nourl": ("nourl.parquet", "no URL column", "TEXT", "--columns url=COLUMN"),
+            "nocaption": ("nocaption.parquet", "no caption column", "URL", "--columns caption=COLUMN"),
+            "cut": ("cut.tar", "truncated", "get it again"),
+            "notar": ("notar.tar", "not an uncompressed tar", "get it again"),
+            "nojson": ("nojson.tar", "no URL column"),
+        }.items():
+            for word in words:
+                assert word in report.set_aside[name]
+            said = json.loads((tmp_path / "release" / "set_aside" / f"{name}.json").read_text())
+            assert said == {"shard": name, "reason": report.set_aside[name]}
+        assert sorted(path.name for path in (tmp_path / "release" / "shards").iterdir()) == ["good"]
+
+    def test_a_shard_that_got_well_is_taken_in(
+        self, source: Path, tmp_path: Path, encoder: OnnxEncoder, make: Any
+    ) -> None:
+        ingest([source], release=tmp_path / "release", encoder=encoder, workers=0)
+        make.tar(source / "cut.tar", make.rows(30), sibling=False)
+        report = ingest([source / "cut.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
+        assert report.ingested == ["cut"]
+        assert not (tmp_path / "release" / "set_aside" / "cut.json").exists()
+
+    @pytest.mark.parametrize("cut", [0.3, 0.7, 0.97])
+    def test_a_tar_cut_anywhere_is_noticed(self, cut: float, tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+        path = make.tar(tmp_path / "0.tar", make.rows(12), sibling=False)
+        data = path.read_bytes().rstrip(b"\0")  # as a writer that died would leave it
+        path.write_bytes(data[: int(len(data) * cut)])
+        report = ingest([path], release=tmp_path / "release", encoder=encoder, workers=0)
+        assert "truncated" in report.set_aside["0"]
+
+    def test_overrides_rescue_a_foreign_schema(self, source: Path, tmp_path: Path, encoder: OnnxEncoder) -> None:
+        pq.write_table(pa.table({"link": ["https://a.example/"], "words": ["hello"]}), source / "foreign.parquet")
+        report = ingest(
+            [source / "foreign.parquet"],
+            release=tmp_path / "release",
+            encoder=encoder,
+            columns={"url": "link", "caption": "words"},
+            workers=0,
+        )
+        assert report.ingested == ["foreign"]
+        assert _samples(tmp_path / "release", "foreign")[0]["caption"] == "hello"
+
+    def test_nothing_to_ingest_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="does not exist"):
+            plan_shards([tmp_path / "missing"])
+        with pytest.raises(InputError, match=r"no \.tar or \.parquet shard"):
+            plan_shards([tmp_path])
+
+    def test_two_shards_of_one_name_are_refused(self, tmp_path: Path, make: Any) -> None:
+        for folder in ("a", "b"):
+            make.tar(tmp_path / folder / "0.tar", make.rows(3))
+        with pytest.raises(InputError, match="both be shard 0"):
+            plan_shards([tmp_path / "a", tmp_path / "b"])
+        assert [shard.name for shard in plan_shards([tmp_path])] == ["a__0", "b__0"]
+
+
+class _OtherEncoder:
+    tag = "other"
+    d = 3
+
+
+def test_a_release_keeps_to_one_model_and_one_source(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    path, out = make.tar(tmp_path / "0.tar", make.rows(5)), tmp_path / "release"
+    ingest([path], release=out, encoder=encoder, workers=0)
+    with pytest.raises(ConflictError, match=f"{encoder.tag}, not other"):
+        ingest([path], release=out, encoder=_OtherEncoder(), workers=0)  # type: ignore[arg-type]
+    make.tar(path, make.rows(50))
+    with pytest.raises(ConflictError, match=r"was made from 0\.tar"):
+        ingest([path], release=out, encoder=encoder, workers=0)
+
+
+def test_two_runs_at_once_do_not_mix(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    path = make.tar(tmp_path / "0.tar", make.rows(5))
+    with lock_release(tmp_path / "release"), pytest.raises(ConflictError, match=str(os.getpid())):
+        ingest([path], release=tmp_path / "release", encoder=encoder, workers=0)
+    assert not (tmp_path / "release" / "shards").exists()
+
+
+def _start(source: Path, datasets: Path, model: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "indexer", "ingest", str(source), "--dataset", "small", "--workers", "1"]
+    command += ["--datasets-dir", str(datasets), "--model", str(model)]
+    return subprocess.Popen(  # noqa: S603 - our own command
+        command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_killed_anywhere_a_run_ends_with_the_same_bytes(
+    tmp_path: Path, make: Any, onnx_folder: Path, encoder: OnnxEncoder
+) -> None:
+    source = tmp_path / "source"
+    for number in range(3):
+        make.tar(source / f"{number:05d}.tar", make.rows(160, first=number * 1000))
+    ingest([source], release=tmp_path / "whole" / "small", encoder=encoder, workers=0)
+    shards = tmp_path / "killed" / "small" / "shards"
+    for number, half_written in enumerate(("samples.parquet", "thumbnails.arrow", "embeddings.npy")):
+        run = _start(source, tmp_path / "killed", onnx_folder)
+        partial = shards / f".{number:05d}.partial" / half_written
+        if half_written == "samples.parquet":  # is written last: killed when the folder appears
+            partial = partial.parent
+        deadline = time.monotonic() + 60
+        while not partial.exists() and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.02 * number)
+        children = [Path("/proc") / pid for pid in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]
+        run.send_signal(signal.SIGKILL)
+        run.communicate()
+        assert run.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+        while any(child.exists() for child in children):
+            assert time.monotonic() < deadline, "decoding processes outlived their parent"
+            time.sleep(0.05)
+    last = _start(source, tmp_path / "killed", onnx_folder)
+    _, said = last.communicate(timeout=120)
+    assert last.returncode == 0, said.decode()
+    assert _bytes(tmp_path / "killed" / "small") == _bytes(tmp_path / "whole" / "small")
