@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,7 @@ DatabaseUrl = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_STATE_DIR = Path("var/state")
+ROOT_WARNING = timedelta(days=60)
 
 
 @app.command()
@@ -39,8 +41,9 @@ def migrate(state_dir: StateDir = DEFAULT_STATE_DIR, database_url: DatabaseUrl =
 @app.command()
 def keygen(
     origin: Annotated[
-        str, typer.Option(envvar="HELDOUT_ORIGIN", help="Name of the log: its URL without scheme; it never changes.")
-    ],
+        str | None,
+        typer.Option(envvar="HELDOUT_ORIGIN", help="Name of the log: its URL without scheme; it never changes."),
+    ] = None,
     state_dir: StateDir = DEFAULT_STATE_DIR,
     *,
     renew_root: Annotated[
@@ -53,6 +56,8 @@ def keygen(
         version = keys.renew_root(folder, now=utc_now())
         typer.echo(f"Signed {folder}/{version}.root.json. The next publish hands it out.")
         return
+    if origin is None:
+        raise typer.BadParameter("give the log's name, as registry.example/log", param_hint="--origin")
     verifier = keys.keygen(folder, origin, now=utc_now())
     typer.echo(f"Keys are in {folder}. Keep them secret, back them up, and move root.pem off this machine.")
     typer.echo(f"Give labs {folder}/1.root.json, and everybody the log's public key:")
@@ -85,6 +90,12 @@ def publish(
     else:
         what = "Published" if published.is_new else "Nothing new; signed anew"
         typer.echo(f"{what}: version {published.version}, manifest {published.manifest_sha256.hex()}.")
+    if published.root_expires_at - utc_now() < ROOT_WARNING:
+        typer.echo(
+            f"warning: the root expires at {published.root_expires_at:%Y-%m-%d}; then every lab refuses the list. "
+            "Run python -m registry keygen --renew-root where root.pem is.",
+            err=True,
+        )
 
 
 @app.command()

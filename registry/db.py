@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from heldout.errors import InputError, UnavailableError
 
-BUSY_TIMEOUT_MS = 30_000
-"""How long SQLite waits for another writer."""
+BUSY_TIMEOUT = "busy_timeout=30000"
+"""How long SQLite waits for another writer, in milliseconds."""
 
 Sessions = sessionmaker[Session]
 
@@ -57,9 +57,15 @@ def transaction(sessions: Sessions) -> Iterator[Session]:
     Raises:
         UnavailableError: the database cannot be reached, or lacks its tables.
     """
+    with database_errors(), sessions.begin() as session:
+        yield session
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Translate a database that fails into UnavailableError."""
     try:
-        with sessions.begin() as session:
-            yield session
+        yield
     except (OperationalError, InterfaceError, ProgrammingError) as error:
         raise UnavailableError(
             f"the database failed ({error.orig}): see that it runs and that `python -m registry migrate` was run"
@@ -68,7 +74,8 @@ def transaction(sessions: Sessions) -> Iterator[Session]:
 
 def _on_sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+    # secure_delete: what was erased is overwritten, not only unlinked
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", BUSY_TIMEOUT):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

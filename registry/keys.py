@@ -8,6 +8,7 @@ After keygen, `root.pem` is needed only to renew or change the root: move it off
 """
 
 import os
+import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -36,6 +37,11 @@ class Keys:
     """By role: targets, snapshot, timestamp."""
     roots: dict[int, bytes]
     """Signed root metadata by version."""
+
+    @property
+    def root_expires_at(self) -> datetime:
+        """When the newest root expires, and with it every list."""
+        return Metadata[Root].from_bytes(self.roots[max(self.roots)]).signed.expires
 
 
 def keygen(folder: Path, origin: str, *, now: datetime) -> Verifier:
@@ -67,7 +73,11 @@ def keygen(folder: Path, origin: str, *, now: datetime) -> Verifier:
     for role, signer in roles.items():
         _write_private(staged / f"{role}.pem", signer.private_bytes)
     _write_private(staged / _root_name(1), _signed(root, roles["root"]))
-    staged.rename(folder)
+    try:
+        staged.rename(folder)
+    except OSError as error:  # another process made keys meanwhile
+        shutil.rmtree(staged, ignore_errors=True)
+        raise ConflictError(f"{folder} cannot be made ({error.strerror}): see what is there") from error
     return log.verifier
 
 

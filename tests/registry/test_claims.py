@@ -1,7 +1,9 @@
 """Claims: what is stored, what is logged, what is refused."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
@@ -11,7 +13,7 @@ from heldout.leaves import ImageDigest, OptOutLeaf, UrlDigest, WithdrawLeaf, par
 from heldout.records import UrlSubject
 from heldout.urls import key_digest
 from registry.claims import erase_personal_data, get_claim, new_claim_id, submit, withdraw
-from registry.db import Sessions, transaction
+from registry.db import Sessions, make_engine, make_sessions, transaction
 from registry.tables import ClaimantRow, ClaimRow, EventRow, IdempotencyRow, SubjectRow
 from tests.registry.builders import Clock, digest, image, request, url
 
@@ -79,6 +81,22 @@ def test_erasing_forgets_who_and_where_and_leaves_the_claim_in_force(sessions: S
     assert payloads(sessions) == logged
     with pytest.raises(NotFoundError), transaction(sessions) as session:
         erase_personal_data(session, "nosuchclaim")
+
+
+def test_what_was_erased_is_gone_from_the_database_file(tmp_path: Path, migrated_sqlite: Path, clock: Clock) -> None:
+    path = tmp_path / "erased.db"
+    shutil.copyfile(migrated_sqlite, path)
+    engine = make_engine(f"sqlite:///{path}")
+    sessions = make_sessions(engine)
+    with transaction(sessions) as session:
+        claim = submit(session, request(url("holiday"), **PERSONAL), now=clock())
+    engine.dispose()  # the last connection folds the write-ahead log into the file
+    assert b"jane@jane.example" in path.read_bytes()
+    with transaction(sessions) as session:
+        erase_personal_data(session, claim.id)
+    engine.dispose()
+    for word in (b"jane", b"Jane", b"holiday"):
+        assert word not in path.read_bytes()
 
 
 def test_subjects_said_twice_count_once(sessions: Sessions, clock: Clock) -> None:

@@ -4,16 +4,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from heldout.checkpoint import Verifier
 from heldout.errors import ConflictError, InputError, NotFoundError
 from heldout.receipts import verify_receipt
 from registry.__main__ import app
-from registry.service import Registry
+from registry.keys import keygen
+from registry.service import Registry, utc_now
 from tests.registry.builders import ORIGIN, request, url
 
 Run = Callable[..., str]
@@ -23,9 +27,9 @@ Run = Callable[..., str]
 def run(tmp_path: Path, empty_database_url: str) -> Run:
     """Run a command in this process; its output. Errors are raised."""
 
-    def run_command(*arguments: str) -> str:
+    def run_command(*arguments: str, **options: Any) -> str:
         environment = {"HELDOUT_STATE_DIR": str(tmp_path / "state"), "HELDOUT_DATABASE_URL": empty_database_url}
-        result = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
+        result = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False, **options)
         assert result.exit_code == 0, result.output
         return result.output
 
@@ -63,7 +67,17 @@ def test_mistakes_are_errors_of_ours(run: Run) -> None:
         run("withdraw", "nosuchclaim")
     with pytest.raises(InputError):
         run("withdraw", "nosuchclaim", "--reason", "because")
-    assert "2.root.json" in run("keygen", "--origin", ORIGIN, "--renew-root")
+    assert "2.root.json" in run("keygen", "--renew-root")
+    with pytest.raises(typer.BadParameter):
+        run("keygen", standalone_mode=False)
+
+
+def test_a_root_about_to_expire_is_warned_of(run: Run, tmp_path: Path) -> None:
+    run("migrate")
+    keygen(tmp_path / "state" / "keys", ORIGIN, now=utc_now() - timedelta(days=320))
+    assert "warning: the root expires" in run("publish")
+    run("keygen", "--renew-root")
+    assert "warning" not in run("publish")
 
 
 def test_every_command_has_help() -> None:

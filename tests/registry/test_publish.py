@@ -23,10 +23,11 @@ from registry.listing import build_version
 from registry.log import Sequencer
 from registry.metadata import Validity
 from registry.publish import Publisher
+from registry.replay import replay
 from registry.service import Registry
 from registry.storage import FileCheckpointStore, FileStore
 from registry.tables import ListRow
-from tests.registry.builders import ORIGIN, Clock, image, request, url
+from tests.registry.builders import ORIGIN, Clock, image, request, tables, url
 from tests.registry.failing import FailingCheckpoints, FailingStore, Fuse, PowerCut, When, read_log
 
 Pull = Callable[[], PullResult]
@@ -182,6 +183,17 @@ def test_each_version_is_an_entry_of_the_log(registry: Registry, sessions: Sessi
     assert [(leaf.version, leaf.manifest_sha256) for leaf in lists] == list(enumerate(digests, start=1))
     with transaction(sessions) as session:
         assert [row.version for row in session.query(ListRow).order_by(ListRow.version)] == [1, 2, 3]
+
+
+def test_replaying_the_public_log_gives_the_tables(registry: Registry, sessions: Sessions, clock: Clock) -> None:
+    for name in ("a", "b", "c"):
+        claim = registry.submit(request(url(name), image(name)))
+        clock.advance(minutes=1)
+        registry.publish()
+    registry.withdraw(claim.id, reason="by-operator")
+    registry.publish()
+    with transaction(sessions) as session:
+        assert replay(map(parse_leaf, log_entries(registry))) == tables(session)
 
 
 def test_data_files_that_did_not_change_are_shared_between_versions(registry: Registry) -> None:

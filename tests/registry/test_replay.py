@@ -10,13 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from heldout.errors import VerificationError
-from heldout.leaves import ImageDigest, ListLeaf, OptOutLeaf, SubjectDigest, UrlDigest, WithdrawLeaf, parse_leaf
+from heldout.leaves import ListLeaf, OptOutLeaf, UrlDigest, WithdrawLeaf, parse_leaf
 from heldout.records import ClaimRequest, Preference
 from registry.claims import submit, withdraw
 from registry.db import Sessions, transaction
-from registry.replay import LoggedClaim, LogState, replay
-from registry.tables import ClaimRow, EventRow, ListRow, SubjectRow
-from tests.registry.builders import image, url
+from registry.replay import LogState, replay
+from registry.tables import ClaimRow, EventRow
+from tests.registry.builders import image, tables, url
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 SUBJECTS = st.one_of(NAMES.map(url), st.builds(image, NAMES, quality=st.integers(0, 100), with_sha256=st.booleans()))
@@ -31,29 +31,6 @@ STEPS = st.lists(st.one_of(SUBMIT, st.integers(0, 20)), max_size=8)
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 SECONDS = itertools.count()
-
-
-def tables(session: Session) -> LogState:
-    subjects: dict[str, list[SubjectDigest]] = {}
-    for row in session.scalars(select(SubjectRow).order_by(SubjectRow.claim_id, SubjectRow.position)):
-        digest: SubjectDigest
-        if row.kind == "url":
-            assert row.digest is not None
-            digest = UrlDigest(row.digest)
-        else:
-            assert row.pdq is not None
-            assert row.quality is not None
-            digest = ImageDigest(row.pdq, row.quality, row.sha256)
-        subjects.setdefault(row.claim_id, []).append(digest)
-    claims = {
-        row.id: LoggedClaim(row.state, row.preference, row.assurance, row.received_at, tuple(subjects[row.id]))  # type: ignore[arg-type]
-        for row in session.scalars(select(ClaimRow))
-    }
-    lists = {
-        row.version: ListLeaf(row.published_at, row.version, row.manifest_sha256)
-        for row in session.scalars(select(ListRow))
-    }
-    return LogState(claims, lists)
 
 
 def replayed(session: Session) -> LogState:
