@@ -46,21 +46,20 @@ def filter_parquet(
         url_columns, sha256_columns = _find_columns(shard.schema_arrow, source, url_column)
         with pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)) as writer:
             for number in range(shard.num_row_groups):
-                asked = shard.read_row_group(number, columns=[*url_columns, *sha256_columns])
-                kept = _kept(asked, url_columns, sha256_columns, exclusions, tally)
+                group = shard.read_row_group(number)
+                kept = _kept(group, url_columns, sha256_columns, exclusions, tally)
                 if kept.any():
-                    group = shard.read_row_group(number)
                     left = group if kept.all() else group.filter(pa.array(kept))
                     writer.write_table(left, row_group_size=left.num_rows)
     return tally
 
 
 def _kept(
-    asked: pa.Table, url_columns: list[str], sha256_columns: list[str], exclusions: ExclusionList, tally: Tally
+    group: pa.Table, url_columns: list[str], sha256_columns: list[str], exclusions: ExclusionList, tally: Tally
 ) -> npt.NDArray[np.bool_]:
     parts = [np.zeros(0, dtype=np.bool_)]
-    for start in range(0, asked.num_rows, _BATCH_ROWS):
-        batch = asked.slice(start, _BATCH_ROWS)
+    for start in range(0, group.num_rows, _BATCH_ROWS):
+        batch = group.slice(start, _BATCH_ROWS)
         answers: dict[Kind, Matches] = {}
         for name in url_columns:
             matches = exclusions.lookup_urls(_urls(batch[name]))
