@@ -125,7 +125,7 @@ def filter_shards(
 
 def _plan(inputs: Sequence[Path], out: Path) -> list[_Job]:
     jobs: dict[str, _Job] = {}
-    for name, source in _iter_sources(inputs):
+    for name, source in _iter_sources(inputs, out.resolve()):
         if name in jobs:
             raise InputError(f"{source} and {jobs[name].source} would both become {out / name}: filter them apart")
         target = out / name
@@ -137,10 +137,15 @@ def _plan(inputs: Sequence[Path], out: Path) -> list[_Job]:
     return sorted(jobs.values(), key=lambda job: job.name)
 
 
-def _iter_sources(inputs: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+def _iter_sources(inputs: Iterable[Path], out: Path) -> Iterator[tuple[str, Path]]:
+    """Names and files; what lies in `out` is no input, so that a folder within the input folder will do as output."""
     for path in inputs:
         if path.is_dir():
-            found = [source for source in sorted(path.rglob("*")) if source.suffix in SUFFIXES and source.is_file()]
+            found = [
+                source
+                for source in sorted(path.rglob("*"))
+                if source.suffix in SUFFIXES and source.is_file() and out not in source.resolve().parents
+            ]
             if not found:
                 raise InputError(f"{path} holds no .parquet or .tar file: give the folder of the shards")
             yield from ((source.relative_to(path).as_posix(), source) for source in found)

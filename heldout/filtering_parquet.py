@@ -42,7 +42,7 @@ def filter_parquet(
         InputError: not Parquet, damaged, or without a column of URLs.
     """
     tally = Tally()
-    with _reading(source), pq.ParquetFile(source) as shard:
+    with _reading(source), pq.ParquetFile(source, page_checksum_verification=True) as shard:
         url_columns, sha256_columns = _find_columns(shard.schema_arrow, source, url_column)
         with pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)) as writer:
             for number in range(shard.num_row_groups):

@@ -136,6 +136,12 @@ def test_output_never_replaces_its_input(pulled: Path, shards: Path, tmp_path: P
     assert outputs(shards) == before
 
 
+def test_output_folder_within_the_input_folder_is_no_input(pulled: Path, shards: Path) -> None:
+    for _ in range(2):
+        result = filter_shards([shards], shards / "kept", FilterOptions(pulled))
+        assert result.total.n_in == 4 * 21
+
+
 def test_missing_list_says_how_to_get_one(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="heldout pull"):
         filter_shards([shards], tmp_path / "out", FilterOptions(tmp_path / "nolist"))

@@ -224,6 +224,15 @@ def test_damaged_shard_gives_no_output_and_the_rest_goes_on(kind: str, run: Filt
     assert not list((tmp_path / "out").glob(".*"))
 
 
+def test_pages_with_wrong_checksums_are_noticed(run: Filter, tmp_path: Path) -> None:
+    urls = [OUT_OF_TWO[0], CLEAN.format(1)]
+    run(pa.table({"url": urls}), write={"write_page_checksum": True, "compression": "none", "use_dictionary": False})
+    path = tmp_path / "00000.parquet"
+    path.write_bytes(path.read_bytes().replace(b"art.example/1", b"art.example/3"))
+    result = filter_shards([path], tmp_path / "out", FilterOptions(tmp_path / "list"))
+    assert "CRC" in str(result.failures["00000.parquet"])
+
+
 def test_shard_without_a_url_column_names_its_columns_and_the_option(run: Filter, tmp_path: Path) -> None:
     result = run(pa.table({"link": OUT_OF_TWO, "text": ["a", "b"]}))
     assert result.report is None
