@@ -1,4 +1,4 @@
-from collections.abc import Buffer
+from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
 def digest(
     offsets: Buffer,
