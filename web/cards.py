@@ -116,10 +116,8 @@ def _evidence(hit: Hit) -> str:
             return f"{best.value:.0f} of 256 fingerprint bits differ"
         case "clip":
             return f"Looks alike: {best.value:.2f}, not verified"
-        case "caption":
-            return "The words are in its caption"
-        case "site":
-            return "Taken from this site"
+        case "caption" | "site":
+            return ""  # the label says it
 
 
 def _evidence_word(evidence: Evidence, label: str) -> str:

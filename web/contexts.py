@@ -133,10 +133,8 @@ class ResultsPage:
     asked: Asked
     readings: list[ReadingLink]
     sections: list[Section]
-    n_samples: int
-    n_cards: int
-    total: int | None
-    """Samples that match, over all pages, where that is known."""
+    summary: str
+    """What was found, in one or two sentences."""
     notes: list[str]
     """What the answer could not do, in plain words."""
     first_href: str | None

@@ -15,11 +15,10 @@ from heldout.fingerprints import MIN_QUALITY
 from heldout.pictures import decode_picture, fingerprint_image
 from heldout.records import ImageSubject, SearchResult
 from heldout.urls import canonical_key
-from search import words as caption_words
 from search.engine import SearchEngine
 from search.uploads import read_picture
 from web.cards import sections
-from web.contexts import Asked, DatasetLine, ReadingLink, ResultsPage, SearchBox, SearchPage
+from web.contexts import Asked, DatasetLine, ReadingLink, ResultsPage, SearchBox, SearchPage, Section
 from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep, SuggestionsDep
 from web.opted_out import opted_out_in
 from web.questions import Question, Reading, understand
@@ -27,10 +26,10 @@ from web.selection import format_picture
 
 routes = APIRouter(include_in_schema=False)
 
+SURE = ("exact", "near")
+"""Labels that say it is the same picture."""
 PREVIEW_SIDE = 192
 """In pixels: the picture somebody asked with, shown beside its results."""
-N_CREDITED = 20
-"""Captions looked at to see whether words are a name."""
 
 _READING_WORDS: dict[Reading, str] = {
     "text": "What it shows or says",
@@ -72,7 +71,7 @@ def results_for_words(
     if not q.strip():
         return RedirectResponse("/", status_code=303)
     question, result = answer(engine, understand(q, reading), dataset=dataset, cursor=cursor, k=settings.cards_per_page)
-    same = {"q": q, "as": reading, "dataset": dataset}
+    same = {"q": q, "as": question.reading, "dataset": dataset}
     page = results_page(
         search_box(engine, settings.max_body_bytes, words=q, dataset=dataset),
         asked_words(question, result),
@@ -133,13 +132,16 @@ def answer(
         "site": engine.search_site,
     }
     datasets, place = [dataset] if dataset else None, cursor or None
-    if question.reading == "text" and not question.certain:
-        named = engine.search_caption(question.words, k=N_CREDITED, datasets=datasets)
-        name = caption_words.fold(question.words)
-        if any(caption_words.credits_name(hit.sample.caption or "", name) for hit in named.hits):
-            question = Question(question.words, "caption", certain=False)
+    if question.reading == "text" and not question.certain and names_somebody(engine, question.words, datasets):
+        question = Question(question.words, "caption", certain=False)
     result = door[question.reading](question.words, k=k, datasets=datasets, cursor=place)
     return question, result
+
+
+def names_somebody(engine: SearchEngine, words: str, datasets: list[str] | None) -> bool:
+    """Whether captions credit somebody by these words. The engine raises the score of such captions by one."""
+    first = engine.search_text(words, k=1, datasets=datasets).hits[:1]
+    return any(hit.score >= 1 for hit in first)
 
 
 def results_page(
@@ -159,13 +161,35 @@ def results_page(
         asked=asked,
         readings=readings or [],
         sections=built,
-        n_samples=sum(section.n_samples for section in built),
-        n_cards=sum(len(section.cards) for section in built),
-        total=result.total,
+        summary=summary(asked.kind, built, result.total, has_pages=bool(first_href or next_href)),
         notes=result.notes,
         first_href=first_href,
         next_href=next_href,
     )
+
+
+def summary(kind: str, found: list[Section], total: int | None, *, has_pages: bool) -> str:
+    """What was found, in one or two sentences."""
+    cards = [card for section in found for card in section.cards]
+    if not cards:
+        return "Nothing found."
+    if kind == "picture":
+        copies = [
+            sample for section in found if section.label in SURE for card in section.cards for sample in card.samples
+        ]
+        n_alike = sum(len(section.cards) for section in found if section.label not in SURE)
+        alike = f"{n_alike} {'other looks' if n_alike == 1 else 'others look'} alike, not verified." if n_alike else ""
+        if not copies:
+            return f"No copy of it was found. {alike}"
+        n_sites = len({sample.host for sample in copies if sample.host})
+        return f"{_many(len(copies), 'copy', 'copies')} found, on {_many(n_sites, 'site', 'sites')}. {alike}".rstrip()
+    n_samples = sum(section.n_samples for section in found)
+    text = _many(len(cards), "picture", "pictures")
+    if n_samples != len(cards):
+        text += f", {n_samples:,} with their copies"
+    if has_pages:
+        text += ", on this page" if total is None else f", on this page; {total:,} in all"
+    return text + "."
 
 
 def asked_words(question: Question, result: SearchResult) -> Asked:
@@ -208,6 +232,10 @@ def asked_picture(data: bytes, result: SearchResult) -> Asked:
         extra_value="" if is_known else format_picture(subject),
         extra_words=f"Also opt out the picture I searched with {reach}, in data sets that are not searched here.",
     )
+
+
+def _many(n: int, one: str, many: str) -> str:
+    return f"{n:,} {one if n == 1 else many}"
 
 
 def _preview(image: Image.Image) -> str:

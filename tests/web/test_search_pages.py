@@ -36,7 +36,7 @@ def test_the_first_page_offers_suggestions_with_pictures(site: TestClient) -> No
         answer = site.get(image.attributes["src"])
         assert answer.headers["content-type"] == "image/webp"
         assert "immutable" in answer.headers["cache-control"]
-    assert "28 pictures with their captions, in 1 data set" in page.text
+    assert "28 pictures with their captions, from the data set shapes" in page.text
 
 
 def test_the_first_page_is_light(site: TestClient) -> None:
@@ -103,6 +103,7 @@ def test_a_picture_finds_the_same_file_its_changed_copies_and_what_looks_alike(
     for host in ("jane.example", "pins.example", "wall.example"):
         assert host in copies
     assert "same file" in copies
+    assert page.one("p", role="status").text.startswith("5 copies found, on 3 sites. 2")
     assert page.one("img", alt="The picture you searched with").attributes["src"].startswith("data:image/webp;base64,")
 
 
@@ -124,6 +125,7 @@ def test_a_picture_nobody_has_can_be_opted_out_with_what_looks_alike_shown(
 ) -> None:
     page = read_page(search_picture(site, unknown_picture).text)
     assert list(sections(page)) == ["similar"]
+    assert page.one("p", role="status").text.startswith("No copy of it was found.")
     assert "in data sets that are not searched here" in page.one("p", class_="own").text
 
 
@@ -165,7 +167,9 @@ def test_pages_of_results_are_links_that_show_everything_once(
         following = page.all("a", rel="next")
         path = following[0].attributes["href"] if following else None
     assert len(seen) == len(set(seen)) == 11
-    assert page.one("nav", aria_label="Pages of results").one("a").attributes["href"] == "/search?q=jane.example"
+    assert (
+        page.one("nav", aria_label="Pages of results").one("a").attributes["href"] == "/search?q=jane.example&as=site"
+    )
 
 
 def test_an_empty_box_leads_back_to_the_first_page(site: TestClient) -> None:

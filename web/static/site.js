@@ -101,6 +101,7 @@
     const page = one("[data-select-page]", results);
     const submit = one("[data-tray] [type=submit]", results);
     const cards = all("[data-card]", results);
+    const sure = all("[data-sure] [data-card]", results);
     const parts = (card) => ({ whole: one("[data-take]", card), copies: all("[data-copy]", card) });
 
     const set = (card, on) => {
@@ -124,10 +125,11 @@
       const found = samples === pictures ? "" : `, ${samples} copies`;
       count.textContent = pictures + extra ? `${plural(pictures + extra, "picture")}${found} ticked` : "Tick what is yours";
       clear.hidden = pictures + extra === 0;
-      page.hidden = pictures === cards.length;
+      page.hidden = sure.every((card) => parts(card).whole.checked);
       submit.disabled = pictures + extra === 0;
       all("[data-section]", results).forEach((section) => {
         const button = one("[data-select-all]", section);
+        if (!button) return;
         const inside = all("[data-card]", section);
         const full = inside.every((card) => parts(card).whole.checked);
         button.textContent = full ? "Clear these" : inside.length === 1 ? "Select it" : `Select all ${inside.length}`;
@@ -147,7 +149,7 @@
       tally();
     });
     results.addEventListener("click", (event) => {
-      if (event.target.matches("[data-select-page]")) cards.forEach((card) => set(card, true));
+      if (event.target.matches("[data-select-page]")) sure.forEach((card) => set(card, true));
       else if (event.target.matches("[data-clear]")) {
         cards.forEach((card) => set(card, false));
         all(".own input", results).forEach((box) => { box.checked = false; });
