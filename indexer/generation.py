@@ -21,7 +21,7 @@ from indexer.copies import PdqIndex
 from indexer.manifest import Manifest, load_manifest, verify_files
 from indexer.shards import THUMBNAILS_FILE, shards_dir
 from indexer.tables import AddressTable, DigestTable, SampleTable
-from indexer.vectors import ImageIndex
+from indexer.vectors import ImageIndex, unit_rows
 
 GENERATIONS_FOLDER: Final = "generations"
 CURRENT_FILE: Final = "CURRENT"
@@ -199,7 +199,7 @@ class Generation:
             return rows
         places = np.minimum(np.searchsorted(self._embedding_ids, wanted), len(self._embedding_ids) - 1)
         has = self._embedding_ids[places] == wanted
-        rows[has] = self._vectors[places[has]]
+        rows[has] = unit_rows(self._vectors[places[has]])
         return rows
 
     def thumbnail(self, sample_id: int) -> bytes | None:

@@ -27,6 +27,13 @@ _ADD: Final = 65_536
 """Rows added at once."""
 
 
+def unit_rows(rows: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+    """Stored rows as float32 of length one again: rounding to float16 would let a longer row beat an equal one."""
+    wide = rows.astype(np.float32)
+    wide /= np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), np.float32(1e-12))
+    return wide
+
+
 def factory_string(n: int, *, exact_up_to: int = EXACT_UP_TO) -> str:
     """The faiss factory string for `n` embeddings."""
     if n <= exact_up_to:
@@ -42,9 +49,9 @@ def build_image_index(rows: npt.NDArray[np.float16], factory: str, *, seed: int 
     if not index.is_trained:
         n_lists = faiss.extract_index_ivf(index).nlist
         chosen = np.random.default_rng(seed).choice(n, min(n, n_lists * _TRAIN_PER_LIST), replace=False)
-        index.train(rows[np.sort(chosen)].astype(np.float32))
+        index.train(unit_rows(rows[np.sort(chosen)]))
     for start in range(0, n, _ADD):
-        index.add(rows[start : start + _ADD].astype(np.float32))
+        index.add(unit_rows(rows[start : start + _ADD]))
     return index
 
 
@@ -87,7 +94,7 @@ class ImageIndex:
         for row, query in enumerate(queries):
             # In file order: one pass over the mapped pages.
             chosen = np.sort(candidates[row][candidates[row] >= 0])
-            cosines = self._rows[chosen].astype(np.float32) @ query
+            cosines = unit_rows(self._rows[chosen]) @ query
             best = np.lexsort((chosen, -cosines))[:wanted]
             scores[row, : len(best)] = cosines[best]
             positions[row, : len(best)] = chosen[best]

@@ -9,7 +9,7 @@ import pytest
 
 from heldout.fingerprints import distances
 from indexer.copies import PdqIndex, build_pdq_index
-from indexer.vectors import ImageIndex, build_image_index, factory_string
+from indexer.vectors import ImageIndex, build_image_index, factory_string, unit_rows
 
 N, D, N_QUERIES = 20_000, 64, 200
 
@@ -46,7 +46,7 @@ def large(rows: npt.NDArray[np.float16], tmp_path_factory: pytest.TempPathFactor
 
 
 def _exact(rows: npt.NDArray[np.float16], queries: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
-    cosines = queries @ rows.astype(np.float32).T
+    cosines = queries @ unit_rows(rows).T
     return np.argsort(-cosines, axis=1, kind="stable")[:, :k]
 
 
@@ -64,7 +64,7 @@ def test_a_small_index_is_exact(
     faiss.write_index(build_image_index(few, factory_string(len(few))), str(tmp_path / "i"))
     scores, positions = ImageIndex(tmp_path / "i", few).search(queries, 10)
     np.testing.assert_array_equal(positions, _exact(few, queries, 10))
-    np.testing.assert_allclose(scores[:, 0], (queries * few[positions[:, 0]].astype(np.float32)).sum(1), atol=1e-5)
+    np.testing.assert_allclose(scores[:, 0], (queries * unit_rows(few[positions[:, 0]])).sum(1), atol=1e-5)
 
 
 def test_a_large_index_keeps_its_recall(
@@ -96,7 +96,7 @@ def test_reranked_scores_are_true_cosines(
 ) -> None:
     scores, found = large.search(queries[:5], 10)
     for row in range(5):
-        np.testing.assert_allclose(scores[row], rows[found[row]].astype(np.float32) @ queries[row], atol=1e-6)
+        np.testing.assert_allclose(scores[row], unit_rows(rows[found[row]]) @ queries[row], atol=1e-6)
         assert (np.diff(scores[row]) <= 0).all()
 
 
