@@ -1,16 +1,19 @@
-from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
+# Buffers are `object`: what speaks the buffer protocol has no name in Python 3.11, and C checks it.
+from typing import Any, TypeAlias
+
+object: TypeAlias = Any  # of the buffer protocol, which type checkers know from Python 3.12 on
 
 def digest(
-    offsets: Buffer,
+    offsets: object,
     wide: bool,
-    data: Buffer,
-    validity: Buffer | None,
+    data: object,
+    validity: object,
     first: int,
     n: int,
-    out: Buffer,
-    status: Buffer,
+    out: object,
+    status: object,
     /,
 ) -> int: ...
-def lookup(keys: Buffer, starts: Buffer, bits: int, queries: Buffer, out: Buffer, /) -> None: ...
+def lookup(keys: object, starts: object, bits: int, queries: object, out: object, /) -> None: ...
 def set_tracking(names: tuple[str, ...], prefixes: tuple[str, ...], /) -> None: ...
 def use_sha_extensions(wanted: bool, /) -> bool: ...
