@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import faiss
+
 from heldout.errors import ConflictError, HeldoutError, NotFoundError
 from indexer.encoder import Encoder
 from indexer.generation import Generation, current_generation
@@ -82,7 +84,12 @@ class Releases:
 
     @contextmanager
     def lease(self) -> Iterator[Snapshot]:
-        """The snapshot of this moment; its generations stay open inside the block."""
+        """The snapshot of this moment; its generations stay open inside the block.
+
+        FAISS computes on the calling thread alone from here on: a request has one core, and scale comes from threads
+        and processes. (With OpenMP's default, each of many small look-ups waits for all cores.)
+        """
+        faiss.omp_set_num_threads(1)
         with self._lock:
             snapshot = self._snapshot
             held = [id(generation) for generation in snapshot.generations()]

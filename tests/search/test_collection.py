@@ -1,0 +1,102 @@
+"""Search on the bundled collection, against the table of copies that were planted in it."""
+
+import csv
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.dataset as pads
+import pytest
+
+from indexer.build import build
+from indexer.ingest import ingest
+from search.engine import SearchEngine
+
+if TYPE_CHECKING:
+    from tests.search.conftest import PatchEncoder
+
+COLLECTION = Path(__file__).parents[2] / "data" / "collection"
+
+
+@pytest.fixture(scope="module")
+def collection(encoder: "PatchEncoder", tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchEngine]:
+    folder = tmp_path_factory.mktemp("datasets")
+    ingest([COLLECTION / "webdataset"], release=folder / "collection", encoder=encoder)
+    build(folder / "collection")
+    engine = SearchEngine.open(folder, encoder)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> dict[str, bytes]:
+    """Key -> file bytes."""
+    found = {}
+    for path in sorted((COLLECTION / "webdataset").glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                file = tar.extractfile(member)
+                if file is not None and suffix not in {"txt", "json"}:
+                    found[key] = file.read()
+    return found
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, dict[str, str]]:
+    """Key of an original -> key of a copy -> the label that a search by the original must give it."""
+    with (COLLECTION / "truth.csv").open(encoding="utf-8", newline="") as file:
+        found: dict[str, dict[str, str]] = {}
+        for row in csv.DictReader(file):
+            found.setdefault(row["original_key"], {})[row["key"]] = row["expected"]
+    return found
+
+
+def test_exact_and_near_labels_are_those_planted_and_no_others(
+    collection: SearchEngine, pictures: dict[str, bytes], truth: dict[str, dict[str, str]]
+) -> None:
+    assert sum(len(copies) for copies in truth.values()) > 250
+    for original, copies in truth.items():
+        hits = collection.search_picture(pictures[original], k=1).hits
+        proved = {hit.sample.key: hit.label for hit in hits if hit.label in {"exact", "near"}}
+        expected = {key: label for key, label in copies.items() if label in {"exact", "near"}}
+        assert proved == {original: "exact"} | expected, original
+
+
+def test_a_copy_leads_to_its_original_and_its_group_to_the_other_copies(
+    collection: SearchEngine, pictures: dict[str, bytes], truth: dict[str, dict[str, str]]
+) -> None:
+    for original, copies in list(truth.items())[:40]:
+        for key in (key for key, label in copies.items() if label == "near"):
+            result = collection.search_picture(pictures[key], k=1)
+            group = {sample.key for sample in result.samples_of(result.groups[0])}
+            assert {original, key} <= group
+
+
+def test_every_credited_artist_is_found_by_name_before_anybody_else(collection: SearchEngine) -> None:
+    table = pads.dataset(COLLECTION / "parquet").to_table(columns=["creator"])
+    artists = sorted({name for name in table["creator"].to_pylist() if name})
+    assert len(artists) > 20
+    for name in artists:
+        named = collection.search_caption(f'"{name}"', k=1).total or 0
+        hits = collection.search_text(name, k=10).hits[: min(named, 10)]
+        assert all(name.casefold() in (hit.sample.caption or "").casefold() for hit in hits), name
+
+
+def test_whole_sites_are_found_with_their_dead_links(collection: SearchEngine) -> None:
+    with (COLLECTION / "broken.csv").open(encoding="utf-8", newline="") as file:
+        dead = {row["key"] for row in csv.DictReader(file) if row["status"] != "success"}
+    shown: set[str] = set()
+    for site in ("example", "example.com", "example.net", "example.org"):
+        cursor, here = None, set()
+        while True:
+            page = collection.search_site(site, k=500, cursor=cursor)
+            here |= {sample.key for group in page.groups for sample in page.samples_of(group)}
+            shown |= {hit.sample.key for hit in page.hits}
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert len(here) >= (page.total or 0) > 0
+        shown |= here
+    assert dead <= shown
