@@ -176,11 +176,11 @@ def filter_(
             f"{total['n_dropped']} dropped{_by_kind(total['dropped'])}"
         )
         for key, what in (
-            ("n_unreadable_urls", "samples have a URL that cannot be read, and were not checked by URL"),
-            ("n_unreadable_pictures", "samples have a picture that cannot be read, and were not checked for copies"),
+            ("n_unreadable_urls", "URLs could not be read, and were not checked"),
+            ("n_unreadable_pictures", "pictures could not be read, and were not checked for copies"),
         ):
             if total[key]:
-                print(f"{total[key]} {what}")
+                print(f"{what}: {total[key]}")
     if result.failures:
         if not as_json:
             _complain(f"{len(result.failures)} of {len(result.failures) + len(result.shards)} inputs gave no output")

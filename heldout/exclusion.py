@@ -7,7 +7,7 @@ looked up by the first 64 bits of SHA-256 of their canonical key, pictures by SH
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -155,14 +155,7 @@ class ExclusionList:
             for is_url, columns in ((True, URL_COLUMNS), (False, IMAGE_COLUMNS))
         )
         _check_sorted(urls["key"].to_numpy())
-        stored = StoredVersion(
-            stored.folder,
-            stored.name,
-            stored.manifest,
-            stored.manifest_sha256,
-            stored.proved,
-            (*stored.doubts, *doubts.reasons),
-        )
+        stored = replace(stored, doubts=(*stored.doubts, *doubts.reasons))
         return cls(stored, urls, images, min_assurance)
 
     @property

@@ -9,7 +9,7 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -91,7 +91,7 @@ def filter_shards(
     jobs = _plan(inputs, out)
     exclusions = _open(options)
     # The same version for every worker, even if a pull moves the list on in the meantime.
-    pinned = FilterOptions(**(vars(options) | {"list_version": exclusions.version.name}))
+    pinned = replace(options, list_version=exclusions.version.name)
     shards: list[FilteredShard] = []
     failures: dict[str, HeldoutError] = {}
     try:

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY, distances, is_match, nearest
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.binary(min_size=32, max_size=32), max_size=4), st.lists(st.binary(min_size=32, max_size=32), max_size=5)
 )

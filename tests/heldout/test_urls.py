@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heldout.errors import InputError
@@ -64,6 +64,7 @@ def test_document_names_version_and_every_tracking_parameter() -> None:
     assert sorted(listed) == sorted([*TRACKING_NAMES, *(f"{prefix}*" for prefix in TRACKING_PREFIXES)])
 
 
+@settings(deadline=None)
 @given(
     st.one_of(st.text(), HOSTILE, HOSTILE.map(lambda tail: "http://a.example/" + tail), HOSTILE.map("https://".__add__))
 )
@@ -81,6 +82,7 @@ def test_arbitrary_text_has_a_canonical_key_or_is_an_input_error(text: str) -> N
     assert low <= surt_key(key) < high
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=6))
 def test_encoded_and_plain_octets_of_a_path_have_one_key(octets: bytes) -> None:
     upper = "".join(f"%{value:02X}" for value in octets)
@@ -88,6 +90,7 @@ def test_encoded_and_plain_octets_of_a_path_have_one_key(octets: bytes) -> None:
     assert canonical_key(f"http://a.example/x{upper}") == canonical_key(f"http://a.example/x{lower}")
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("ab-.1"), min_size=1, max_size=8).map("".join), st.sampled_from(["", ":8080"]))
 def test_surt_range_of_a_site_holds_its_hosts_and_no_other(label: str, port: str) -> None:
     try:
