@@ -113,6 +113,41 @@ def export(
     print(f"{out}: {encoder.tag}, {encoder.d} dimensions, {size / 1e6:.1f} MB")
 
 
+@app.command()
+def evaluate(  # noqa: PLR0917 - typer's options are function parameters
+    dataset: Dataset,
+    datasets_dir: DatasetsDir,
+    model: Model,
+    pictures: Annotated[
+        list[Path] | None, typer.Option("--pictures", help="The shards ingested; else the thumbnails are used.")
+    ] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", help="JSON: text -> keys of right answers.")] = None,
+    truth: Annotated[Path | None, typer.Option("--truth", help="CSV of planted copies to leave out.")] = None,
+    n_queries: Annotated[int, typer.Option("--n", min=1, help="Pictures to make copies of.")] = 400,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the figures as JSON here, too.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Measure recall of the index and of copies, precision of text queries, and latency."""
+    from indexer.encoder import load_encoder
+    from indexer.evaluate import evaluate as run
+    from indexer.evaluate import format_table
+
+    result = run(
+        _release(datasets_dir, dataset),
+        load_encoder(model),
+        pictures=pictures or (),
+        queries=queries,
+        truth=truth,
+        n_queries=n_queries,
+        seed=seed,
+    )
+    if out is not None:
+        out.write_text(result.to_json(), encoding="utf-8")
+    print(result.to_json() if as_json else format_table(result), end="")
+
+
 def _release(datasets_dir: Path, dataset: str) -> Path:
     if not dataset or dataset.startswith(".") or "/" in dataset:
         raise InputError(f"{dataset!r} is no name for a data set: use letters, digits, - and _")
