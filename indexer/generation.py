@@ -121,6 +121,14 @@ class Generation:
         """
         return [self._samples.sample(int(sample_id)) for sample_id in ids]
 
+    def captions(self, ids: Ids) -> list[str | None]:
+        """Captions of `ids`, in their order: a tenth of the work of whole samples.
+
+        Raises:
+            NotFoundError: an id is not in 0..n-1.
+        """
+        return [self._samples.value(int(sample_id), "caption") for sample_id in ids]
+
     def search_embedding(
         self, queries: npt.NDArray[np.float32], k: int, *, nprobe: int | None = None, rerank: int | None = None
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
