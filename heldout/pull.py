@@ -28,7 +28,7 @@ from tuf.ngclient.updater import Updater
 
 from heldout.checkpoint import Checkpoint
 from heldout.download import Downloads, TufFetcher
-from heldout.durable import locked, replacing, sync_folder, write_durably
+from heldout.durable import locked, remove_parts, replacing, sync_folder, write_durably
 from heldout.errors import InputError, NotFoundError, UnavailableError, VerificationError
 from heldout.layout import TILE_WIDTH
 from heldout.manifest import ListFile, Manifest, parse_manifest
@@ -312,6 +312,8 @@ class _Pull:
         for path in self._folder.files.iterdir():
             if path.name not in needed:
                 path.unlink(missing_ok=True)
+        for path in (self._folder.current, self._folder.root, self._folder.unverified):
+            remove_parts(path)
 
 
 def _check_grown(log: TileReader, old_size: int, old_root: bytes, new: Checkpoint) -> None:

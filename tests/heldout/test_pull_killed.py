@@ -1,0 +1,71 @@
+"""A pull killed at any of its steps on disk leaves a whole list, the old or the new, and the next one goes on."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from heldout.exclusion import ExclusionList
+from heldout.pull import pull
+from tests.heldout.conftest import IMAGES, URLS
+from tests.heldout.published import BASE_URL, Site, UrlRule
+
+KILLED = 9
+DISK_EVENTS = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.symlink"})
+NEW = UrlRule("https://art.example/new.jpg")
+
+
+def killed_at(step: int, work: Callable[[], object]) -> bool:
+    """Do the work in a child that dies right before its `step`th change on disk; whether it died."""
+    child = os.fork()
+    if child == 0:
+        left = step
+
+        def watch(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal left
+            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+            if event in DISK_EVENTS or writes:
+                left -= 1
+                if left < 0:
+                    os._exit(KILLED)
+
+        sys.addaudithook(watch)
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 - the child must not come back into pytest
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in {0, KILLED}
+    return status == KILLED
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+@pytest.mark.parametrize("first", [False, True], ids=["update", "first pull"])
+def test_killed_pull_leaves_a_whole_list_and_the_next_goes_on(tmp_path: Path, *, first: bool) -> None:
+    site = Site().publish(URLS, IMAGES)
+    root = site.write_root(tmp_path)
+    (tmp_path / "before").mkdir()
+    if not first:
+        pull(BASE_URL, tmp_path / "before", root=root, transport=site.transport())
+        site.publish([*URLS, NEW], IMAGES)
+    seen = set()
+    for step in range(int(first), 500, 2):
+        folder = tmp_path / f"list{step}"
+        shutil.copytree(tmp_path / "before", folder, symlinks=True)
+        died = killed_at(step, lambda: pull(BASE_URL, folder, root=root, transport=site.transport()))  # noqa: B023
+        if (folder / "CURRENT").exists():
+            seen.add(ExclusionList.open(folder).version.manifest.version)
+        else:
+            assert first
+        assert pull(BASE_URL, folder, root=root, transport=site.transport()).manifest.version == site.version
+        assert ExclusionList.open(folder).version.manifest.version == site.version
+        assert not [path for path in folder.rglob("*") if ".part" in path.name or ".staged" in path.name]
+        shutil.rmtree(folder)
+        if not died:
+            break
+    assert step > 15
+    assert seen == ({1} if first else {1, 2})
