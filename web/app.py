@@ -45,11 +45,8 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
         app.state.registry = registry = await asyncio.to_thread(_open_registry, settings)
         app.state.suggestions = Suggestions(read_queries(settings.suggestions))
         tasks = [asyncio.create_task(_refresh(engine))]
-        app.state.publisher = None
         if settings.publish == "auto":
-            app.state.publisher = AutoPublisher(registry.publish, delay_s=settings.publish_delay_s)
-            app.state.publisher.claim_came()  # so that there is a list, and a fresh one, from the start
-            tasks.append(asyncio.create_task(app.state.publisher.run()))
+            tasks.append(asyncio.create_task(AutoPublisher(registry, delay_s=settings.publish_delay_s).run()))
         try:
             yield
         finally:

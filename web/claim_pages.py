@@ -19,7 +19,7 @@ from registry.service import Registry
 from search.engine import SearchEngine
 from web.cards import alternative_text, thumbnail_href
 from web.contexts import ClaimFacts, ClaimPage, ConfirmPage, DonePage, Thumb
-from web.deps import SAME_ORIGIN, EngineDep, PagesDep, PublisherDep, RegistryDep, SettingsDep
+from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep
 from web.opted_out import opted_out_of
 from web.seals import check_seal, seal
 from web.selection import Selection, Subjects, fields_of, parse_selection, subjects_of
@@ -76,7 +76,6 @@ async def opt_out(
     engine: EngineDep,
     registry: RegistryDep,
     settings: SettingsDep,
-    publisher: PublisherDep,
 ) -> Response:
     """Record the opt-out; the receipt is there at once."""
     now = datetime.now(UTC)
@@ -101,8 +100,6 @@ async def opt_out(
     answer = await run_in_threadpool(record)
     if isinstance(answer, ConfirmPage):
         return pages.render(request, "confirm.html", answer, status=422)
-    if publisher is not None:
-        publisher.claim_came()
     return RedirectResponse(f"/claims/{answer.id}/done", status_code=303)
 
 

@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from registry.service import Registry
 from search.engine import SearchEngine
 from web.pages import Pages
-from web.publishing import AutoPublisher
 from web.settings import Settings
 from web.suggestions import Suggestions
 
@@ -44,18 +43,11 @@ def get_suggestions(request: Request) -> Suggestions:
     return suggestions
 
 
-def get_publisher(request: Request) -> AutoPublisher | None:
-    """What publishes after a claim, if anything does."""
-    publisher: AutoPublisher | None = request.app.state.publisher
-    return publisher
-
-
 EngineDep = Annotated[SearchEngine, Depends(get_engine)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 PagesDep = Annotated[Pages, Depends(get_pages)]
 SuggestionsDep = Annotated[Suggestions, Depends(get_suggestions)]
-PublisherDep = Annotated[AutoPublisher | None, Depends(get_publisher)]
 
 
 def same_origin(request: Request) -> None:

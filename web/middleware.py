@@ -10,6 +10,7 @@ import traceback
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.problems import problem, unexpected
@@ -86,12 +87,18 @@ class RequestLog:
                 raise  # the answer has begun: all that is left is to cut it off
             await unexpected(Request(scope))(scope, receive, send_and_note)
         finally:
-            route = getattr(scope.get("route"), "path", None) or "unmatched"
+            route = _route(scope)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             log.info(
                 "request",
                 extra={"method": scope["method"], "route": route, "status": status, "milliseconds": milliseconds},
             )
+
+
+def _route(scope: Scope) -> str:
+    if isinstance(scope.get("endpoint"), StaticFiles):
+        return f"{scope['root_path']}/*"
+    return getattr(scope.get("route"), "path", None) or "unmatched"
 
 
 class BodyLimit:

@@ -1,45 +1,69 @@
-"""Publishing by itself: a new list soon after claims, for a demo or a small server (`HELDOUT_PUBLISH=auto`).
+"""Publishing by itself: a new list soon after the log has grown, for a demo or a small server (`HELDOUT_PUBLISH=auto`).
 
-Larger ones publish on the operator's schedule with `python -m registry publish`.
+It watches the log's checkpoint, not the routes, so that claims over the API and withdrawals by the operator count as
+well. Larger servers publish on the operator's schedule with `python -m registry publish`.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from pathlib import Path
 
 from heldout.errors import HeldoutError
+from registry.service import Registry
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 0.5
+"""Seconds between looks at the checkpoint, a file of some hundred bytes."""
 RENEW_S = 3_600.0
-"""Seconds after which the list is signed anew without a claim: its timestamp is only good for so long."""
+"""Seconds after which the list is signed anew though nothing has changed: its timestamp is only good for so long."""
 
 
 class AutoPublisher:
-    """Publishes once it has been quiet for a while after a claim. Runs in the event loop, works in a thread."""
+    """Publishes once the log has grown and then been quiet for a while. Waits in the event loop, works in a thread."""
 
-    def __init__(self, publish: Callable[[], object], *, delay_s: float, renew_s: float = RENEW_S) -> None:
-        self._publish = publish
+    def __init__(self, registry: Registry, *, delay_s: float, renew_s: float = RENEW_S) -> None:
+        self._registry = registry
+        self._checkpoint = registry.public_dir / "log" / "checkpoint"
         self._delay_s = delay_s
         self._renew_s = renew_s
-        self._claimed = asyncio.Event()
-
-    def claim_came(self) -> None:
-        """Ask for a new list. Call it in the event loop; returns at once."""
-        self._claimed.set()
 
     async def run(self) -> None:
-        """Publish whenever asked and now and then, until cancelled. A failure is logged; the next turn tries again."""
+        """Publish now, and whenever there is news, until cancelled. A failure is logged and tried again later."""
+        published: bytes | None = None
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._claimed.wait(), self._renew_s)
-            while self._claimed.is_set():
-                self._claimed.clear()
-                await asyncio.sleep(self._delay_s)
+            seen = await self._quiet()
             try:
-                await asyncio.to_thread(self._publish)
+                answer = await asyncio.to_thread(self._registry.publish)
             except HeldoutError as error:
                 log.error("publish_failed", extra={"error": type(error).__name__, "reason": str(error)})  # noqa: TRY400
             else:
-                log.info("list_published")
+                # A new version is itself an entry of the log, and a claim may have come while it was made: look again.
+                if answer.is_new:
+                    continue
+                published = seen
+            await self._news(since=published)
+
+    async def _quiet(self) -> bytes:
+        """The checkpoint, once it has stayed the same for the delay."""
+        seen = _read(self._checkpoint)
+        while True:
+            await asyncio.sleep(self._delay_s)
+            now = _read(self._checkpoint)
+            if now == seen:
+                return now
+            seen = now
+
+    async def _news(self, *, since: bytes | None) -> None:
+        """Return when the checkpoint is another one, or it is time to sign anew."""
+        until = time.monotonic() + (self._renew_s if since is not None else self._delay_s)
+        while time.monotonic() < until and since in {None, _read(self._checkpoint)}:  # noqa: ASYNC110 - a file moves
+            await asyncio.sleep(LOOK_S)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # the log is empty
+        return b""

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlencode
@@ -28,6 +29,7 @@ routes = APIRouter(include_in_schema=False)
 
 SURE = ("exact", "near")
 """Labels that say it is the same picture."""
+MAIN_SITE_SHARE = 1 / 3
 PREVIEW_SIDE = 192
 """In pixels: the picture somebody asked with, shown beside its results."""
 
@@ -77,7 +79,7 @@ def results_for_words(
         asked_words(question, result),
         result,
         registry_refs=opted_out_in(registry, result),
-        readings=_readings(question, dataset),
+        readings=_readings(question, dataset, main_site(result) if question.reading == "caption" else None),
         first_href=_href(same) if cursor else None,
         next_href=_href(same | {"cursor": result.next_cursor}) if result.next_cursor else None,
     )
@@ -244,12 +246,21 @@ def _preview(image: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def _readings(question: Question, dataset: str) -> list[ReadingLink]:
-    """Other ways to take the same words, where there are any."""
+def main_site(result: SearchResult) -> str | None:
+    """The site that most of the results are from, if one is: an artist's own, when the words are her name."""
+    hosts = Counter(hit.sample.host for hit in result.hits if hit.sample.host)
+    if not hosts:
+        return None
+    host, n = hosts.most_common(1)[0]
+    return host.removeprefix("www.") if n >= MAIN_SITE_SHARE * len(result.hits) else None
+
+
+def _readings(question: Question, dataset: str, site: str | None) -> list[ReadingLink]:
+    """Other ways to take the same words, where there are any, and a way on from a name to its site."""
     ways: list[Reading] = ["text", "caption"]
     if question.reading in {"url", "site"}:
         ways = ["site", "caption"] if question.reading == "site" else ["url", "site", "caption"]
-    return [
+    links = [
         ReadingLink(
             words=_READING_WORDS[way],
             href=_href({"q": question.words, "as": way, "dataset": dataset}),
@@ -257,6 +268,9 @@ def _readings(question: Question, dataset: str) -> list[ReadingLink]:
         )
         for way in ways
     ]
+    if site is not None:
+        links.append(ReadingLink(f"Everything from {site}", _href({"q": site, "dataset": dataset}), current=False))
+    return links
 
 
 def _href(query: Mapping[str, str | None]) -> str:

@@ -157,8 +157,9 @@ def test_the_log_has_no_query_and_no_address(site: TestClient, caplog: pytest.Lo
         site.get("/search?q=secretwords")
         site.get("/claims/secretclaim")
         site.get("/secretpath")
+        site.get("/list/files/secretfile")
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records if record.name.startswith("web")]
-    assert [line["route"] for line in lines] == ["/search", "/claims/{claim_id}", "unmatched"]
+    assert [line["route"] for line in lines] == ["/search", "/claims/{claim_id}", "unmatched", "/list/*"]
     assert {"method", "status", "milliseconds", "at", "level", "event"} <= lines[0].keys()
     assert "secret" not in json.dumps(lines)
 

@@ -68,6 +68,9 @@ def test_a_name_finds_only_what_credits_it(site: TestClient) -> None:
     page = get(site, "/search?q=jane+doe")
     assert page.one("h1").text == "Captions with \u201cjane doe\u201d"
     assert {card.one("span", class_="chip chip-caption").text for card in page.all("article")} == {"caption"}
+    site_link = page.one("nav", aria_label="Other ways to search for this").all("a")[-1]
+    assert site_link.text == "Everything from jane.example"
+    assert get(site, site_link.attributes["href"]).one("h1").text == "Pictures from jane.example"
     # the words of a name can still be asked for as anything else
     assert get(site, "/search?q=jane+doe&as=text").one("h1").text == "\u201cjane doe\u201d"
 

@@ -1,0 +1,87 @@
+"""A list follows every change of the log by itself, however the change came."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from heldout.records import ClaimRequest, UrlSubject
+from registry.service import Registry
+from web.published import current_list
+from web.publishing import AutoPublisher
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    """A fresh registry."""
+    with Registry.prepare(tmp_path, origin="testserver/log") as opened:
+        yield opened
+
+
+def claim(number: int = 0) -> ClaimRequest:
+    return ClaimRequest(subjects=[UrlSubject(url=f"https://jane.example/{number}.png")])
+
+
+@asynccontextmanager
+async def publishing(registry: Registry, *, renew_s: float = 60.0) -> AsyncIterator[None]:
+    task = asyncio.create_task(AutoPublisher(registry, delay_s=0.02, renew_s=renew_s).run())
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    give_up_at = asyncio.get_running_loop().time() + 20
+    while not holds():
+        assert asyncio.get_running_loop().time() < give_up_at
+        await asyncio.sleep(0.05)
+
+
+def n_listed(registry: Registry) -> int | None:
+    facts = current_list(registry.public_dir / "list")
+    return facts.n_addresses if facts else None
+
+
+def test_there_is_a_list_from_the_start_and_it_follows_claims_and_withdrawals(registry: Registry) -> None:
+    async def run() -> None:
+        async with publishing(registry):
+            await until(lambda: n_listed(registry) == 0)
+            first = await asyncio.to_thread(registry.submit, claim(1))
+            await asyncio.to_thread(registry.submit, claim(2))
+            await until(lambda: n_listed(registry) == 2)
+            await asyncio.to_thread(registry.withdraw, first.id, reason="by-claimant")
+            await until(lambda: n_listed(registry) == 1)
+
+    asyncio.run(run())
+
+
+def test_an_unchanged_list_is_signed_anew_before_it_is_stale(registry: Registry) -> None:
+    def timestamp() -> bytes:
+        path = registry.public_dir / "list" / "metadata" / "timestamp.json"
+        return path.read_bytes() if path.exists() else b""
+
+    async def run() -> None:
+        async with publishing(registry, renew_s=0.1):
+            await until(lambda: timestamp() != b"")
+            seen = timestamp()
+            await until(lambda: timestamp() != seen)
+        assert n_listed(registry) == 0
+
+    asyncio.run(run())
+
+
+def test_a_failure_is_logged_and_tried_again(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    blocked = registry.public_dir / "list"
+    blocked.parent.mkdir(exist_ok=True)
+    blocked.write_text("in the way")
+
+    async def run() -> None:
+        async with publishing(registry):
+            await until(lambda: any(record.message == "publish_failed" for record in caplog.records))
+            blocked.unlink()
+            await until(lambda: n_listed(registry) == 0)
+
+    asyncio.run(run())
