@@ -1,7 +1,4 @@
 # Buffers are `object`: what speaks the buffer protocol has no name in Python 3.11, and C checks it.
-from typing import Any, TypeAlias
-
-object: TypeAlias = Any  # of the buffer protocol, which type checkers know from Python 3.12 on
 
 def digest(
     offsets: object,
