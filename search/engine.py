@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from heldout.errors import HeldoutError, InputError, NotFoundError
-from heldout.records import Copy, DatasetInfo, Group, Hit, Sample, SearchResult
+from heldout.records import Copy, DatasetInfo, Evidence, Group, Hit, Sample, SearchResult
 from indexer.encoder import Encoder
 from indexer.generation import Generation
-from search.copies import links_of, samples_of
+from search.copies import links_of
 from search.cursor import Cursor, format_cursor, parse_cursor, question_digest
-from search.merge import Ref
+from search.merge import Candidate, Ref
 from search.pages import Card, Page, cut_page
 from search.picture import MAX_PICTURE_BYTES, answer_picture
 from search.rankings import Answer
+from search.reading import Reading
 from search.releases import Releases, Snapshot
 from search.text import answer_caption, answer_text
 from search.urls import answer_site, answer_url
@@ -154,7 +155,7 @@ class SearchEngine:
         self,
         door: str,
         question: str | bytes,
-        answer: Callable[[Mapping[str, Generation]], Answer],
+        answer: Callable[[Reading], Answer],
         *,
         k: int,
         datasets: list[str] | None,
@@ -166,13 +167,12 @@ class SearchEngine:
         digest = question_digest(door, asked, None if datasets is None else sorted(set(datasets)))
         with self._releases.lease() as snapshot:
             generations, rank = _start(snapshot, digest, datasets, cursor)
-            said = answer(generations)
-            page = cut_page(said, rank, k, partial(links_of, generations))
+            reading = Reading(generations)
+            said = answer(reading)
+            page = cut_page(said, rank, k, partial(links_of, reading))
             numbers = {name: generation.number for name, generation in generations.items()}
             following = None if page.next_rank is None else format_cursor(Cursor(digest, page.next_rank, numbers))
-            return _records(page, said, generations).model_copy(
-                update={"next_cursor": following, "generations": numbers}
-            )
+            return _records(page, said, reading).model_copy(update={"next_cursor": following, "generations": numbers})
 
 
 def _start(
@@ -191,12 +191,12 @@ def _one(snapshot: Snapshot, dataset: str, generation: int | None) -> Generation
     return chosen[dataset]
 
 
-def _records(page: Page, answer: Answer, generations: Mapping[str, Generation]) -> SearchResult:
+def _records(page: Page, answer: Answer, reading: Reading) -> SearchResult:
     wanted = [candidate.ref for candidate in page.candidates]
     wanted += [ref for card in page.cards for ref in card.component.members]
-    samples = samples_of(generations, wanted)
+    samples = reading.samples(wanted)
     hits = [
-        Hit(sample=samples[each.ref], label=each.label, score=each.score, evidence=list(each.evidence))
+        Hit(sample=samples[each.ref], label=each.label, score=each.score, evidence=_evidence(each))
         for each in page.candidates
     ]
     return SearchResult(
@@ -205,6 +205,10 @@ def _records(page: Page, answer: Answer, generations: Mapping[str, Generation]) 
         total=answer.ranking.total,
         notes=list(answer.notes),
     )
+
+
+def _evidence(candidate: Candidate) -> list[Evidence]:
+    return [Evidence(channel=proof.channel, value=proof.value) for proof in candidate.evidence]
 
 
 def _group(card: Card, page: Page, samples: Mapping[Ref, Sample]) -> Group:

@@ -17,6 +17,7 @@ from search import words
 from search.engine import SearchEngine
 from search.merge import Candidate
 from search.nearest import TEXT_NPROBE, TEXT_RERANK, nearest_embeddings
+from search.reading import Reading
 from search.text import answer_caption, answer_text
 
 DEPTH: Final = 10
@@ -120,11 +121,11 @@ def evaluate_text(engine: SearchEngine, dataset: str, queries: Mapping[str, Sequ
 
 
 def _rankings(generation: Generation, encoder: Encoder) -> dict[str, Callable[[str], list[Candidate]]]:
-    only = {generation.dataset: generation}
+    only = Reading({generation.dataset: generation})
 
     def clip(query: str) -> list[Candidate]:
         embedding = encoder.embed_texts([words.parse_query(query).text])
-        return nearest_embeddings(only, embedding, DEPTH, nprobe=TEXT_NPROBE, rerank=TEXT_RERANK)
+        return nearest_embeddings(only.generations, embedding, DEPTH, nprobe=TEXT_NPROBE, rerank=TEXT_RERANK)
 
     return {
         "clip": clip,

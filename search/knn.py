@@ -27,6 +27,7 @@ from indexer.generation import Generation
 from search.engine import SearchEngine
 from search.nearest import TEXT_NPROBE, TEXT_RERANK
 from search.picture import MAX_PICTURE_BYTES, near_copies, same_bytes
+from search.reading import Reading
 from search.words import parse_query
 
 MAX_RESULTS: Final = 10_000
@@ -153,7 +154,7 @@ def _embed_image(generation: Generation, encoder: Encoder, data: bytes) -> tuple
     """The picture's embedding, and its proved copies."""
     image = decode_picture(data)
     query = fingerprint_image(image, data)
-    only = {generation.dataset: generation}
+    only = Reading({generation.dataset: generation})
     copies = {each.ref.id for each in (*same_bytes(only, query.sha256), *near_copies(only, query))}
     return encoder.embed_images([image]), copies
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from heldout.records import Evidence, HitLabel
+from heldout.records import Channel, HitLabel
 
 RRF_CONSTANT: Final = 60.0
 """The constant of reciprocal rank fusion; Cormack, Clarke & Buettcher, SIGIR 2009."""
@@ -28,6 +28,13 @@ class Ref(NamedTuple):
     id: int
 
 
+class Proof(NamedTuple):
+    """What a channel measured: `heldout.records.Evidence` before it is on the wire."""
+
+    channel: Channel
+    value: float
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A sample that one or more channels found."""
@@ -36,29 +43,27 @@ class Candidate:
     label: HitLabel
     score: float
     """Orders the candidates of one ranking, higher first."""
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[Proof, ...]
     """Best first."""
 
 
 def exact(refs: Iterable[Ref], *, by_url: bool = False) -> list[Candidate]:
     """Samples with the query's bytes, or its canonical URL."""
-    proof = (Evidence(channel="url" if by_url else "bytes", value=0.0),)
+    proof = (Proof("url" if by_url else "bytes", 0.0),)
     return [Candidate(ref, "exact", EXACT_SCORE, proof) for ref in refs]
 
 
 def near(found: Iterable[tuple[Ref, int]]) -> list[Candidate]:
     """Samples proved to be copies, each with its PDQ distance, 0-256."""
     return [
-        Candidate(ref, "near", NEAR_SCORE - distance / PDQ_BITS, (Evidence(channel="pdq", value=float(distance)),))
+        Candidate(ref, "near", NEAR_SCORE - distance / PDQ_BITS, (Proof("pdq", float(distance)),))
         for ref, distance in found
     ]
 
 
 def similar(found: Iterable[tuple[Ref, float]]) -> list[Candidate]:
     """Samples that the encoder finds alike, each with its cosine."""
-    return [
-        Candidate(ref, "similar", score, (Evidence(channel="clip", value=round(score, 6)),)) for ref, score in found
-    ]
+    return [Candidate(ref, "similar", score, (Proof("clip", round(score, 6)),)) for ref, score in found]
 
 
 def captioned(found: Iterable[tuple[Ref, float]]) -> list[Candidate]:
@@ -67,7 +72,7 @@ def captioned(found: Iterable[tuple[Ref, float]]) -> list[Candidate]:
     They score by rank: what comes first is not always what that engine finds most relevant.
     """
     return [
-        Candidate(ref, "caption", 1.0 / (RRF_CONSTANT + rank), (Evidence(channel="caption", value=round(value, 6)),))
+        Candidate(ref, "caption", 1.0 / (RRF_CONSTANT + rank), (Proof("caption", round(value, 6)),))
         for rank, (ref, value) in enumerate(found, start=1)
     ]
 

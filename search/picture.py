@@ -3,18 +3,17 @@
 The picture is decoded once, in memory, and let go of; nothing of it is stored or logged.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
-from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY
+from heldout.fingerprints import MIN_QUALITY
 from heldout.pictures import Fingerprint, decode_picture, fingerprint_image
 from indexer.encoder import Encoder
-from indexer.generation import Generation
 from search import merge
-from search.copies import nearest_of
+from search.copies import near_copies_of
 from search.merge import Candidate, Ref
 from search.nearest import nearest_embeddings
 from search.rankings import Answer, Listed
+from search.reading import Reading
 
 MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
 """Largest query picture taken. Dataset pictures are seldom above 1 MB."""
@@ -26,7 +25,7 @@ MAX_COPIES: Final = 10_000
 """Exact and near hits listed, nearest first. A logo may have more; the answer then says so."""
 
 
-def answer_picture(generations: Mapping[str, Generation], encoder: Encoder, data: bytes) -> Answer:
+def answer_picture(reading: Reading, encoder: Encoder, data: bytes) -> Answer:
     """Everything that has the picture's bytes, is a copy of it by PDQ, or looks alike.
 
     Raises:
@@ -35,7 +34,7 @@ def answer_picture(generations: Mapping[str, Generation], encoder: Encoder, data
     image = decode_picture(data)
     query = fingerprint_image(image, data)
     embedding = encoder.embed_images([image])
-    exact, near = same_bytes(generations, query.sha256), near_copies(generations, query)
+    exact, near = same_bytes(reading, query.sha256), near_copies(reading, query)
     copies = merge.by_confidence(exact, near)
     notes = []
     if query.quality < MIN_QUALITY:
@@ -46,26 +45,22 @@ def answer_picture(generations: Mapping[str, Generation], encoder: Encoder, data
     if len(copies) > MAX_COPIES:
         notes.append(f"{len(copies)} copies were found; the {MAX_COPIES} nearest are listed.")
         copies = copies[:MAX_COPIES]
-    alike = nearest_embeddings(generations, embedding, N_SIMILAR)
+    alike = nearest_embeddings(reading.generations, embedding, N_SIMILAR)
     ranking = merge.by_confidence(copies, alike)
     return Answer(Listed(ranking), tuple(candidate.ref for candidate in copies), tuple(notes))
 
 
-def same_bytes(generations: Mapping[str, Generation], digest: bytes) -> list[Candidate]:
+def same_bytes(reading: Reading, digest: bytes) -> list[Candidate]:
     """Samples whose picture's bytes have this SHA-256."""
     return merge.exact(
         Ref(dataset, int(sample))
-        for dataset, generation in generations.items()
+        for dataset, generation in reading.generations.items()
         for sample in generation.sha256_lookup(digest)
     )
 
 
-def near_copies(generations: Mapping[str, Generation], query: Fingerprint) -> list[Candidate]:
+def near_copies(reading: Reading, query: Fingerprint) -> list[Candidate]:
     """Samples within PDQ 31 of any orientation of the query, both busy enough; none for a plain query."""
     if query.quality < MIN_QUALITY:
         return []
-    return merge.near(
-        (Ref(dataset, sample), distance)
-        for dataset, generation in generations.items()
-        for sample, distance in nearest_of(generation, generation.search_pdq(query.pdq, MATCH_DISTANCE))
-    )
+    return merge.near(near_copies_of(reading, query.pdq))

@@ -11,8 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from heldout.records import Evidence
-from search.merge import Candidate, Ref
+from search.merge import Candidate, Proof, Ref
 
 
 class Ranking(Protocol):
@@ -63,7 +62,7 @@ class Ranged:
         out = []
         for dataset, ids in self.ids.items():
             out += [
-                Candidate(Ref(dataset, int(sample)), "site", 1.0, (Evidence(channel="site", value=0.0),))
+                Candidate(Ref(dataset, int(sample)), "site", 1.0, (Proof("site", 0.0),))
                 for sample in ids[max(0, start) : max(0, stop)]
             ]
             start, stop = start - len(ids), stop - len(ids)

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from indexer.encoder import Encoder
-from indexer.generation import Generation
 from search import merge, words
-from search.copies import samples_of
 from search.merge import Candidate, Ref
 from search.nearest import TEXT_NPROBE, TEXT_RERANK, nearest_embeddings
 from search.rankings import Answer, Listed
+from search.reading import Reading
 from search.words import Query
 
 N_RANKED: Final = 500
@@ -32,7 +31,7 @@ NAME_SHARE: Final = 0.2
 a few captions with "hand", but "by jane doe" is in many with "jane doe"."""
 
 
-def answer_text(generations: Mapping[str, Generation], encoder: Encoder, text: str) -> Answer:
+def answer_text(reading: Reading, encoder: Encoder, text: str) -> Answer:
     """Pictures that look like the text, or whose caption says it.
 
     Quoted phrases must stand in the caption, so then only captions answer, ranked with CLIP's help.
@@ -42,8 +41,10 @@ def answer_text(generations: Mapping[str, Generation], encoder: Encoder, text: s
     """
     query = words.parse_query(text)
     embedding = encoder.embed_texts([query.text])
-    alike = nearest_embeddings(generations, embedding, N_RANKED, nprobe=TEXT_NPROBE, rerank=max(TEXT_RERANK, N_RANKED))
-    said, texts = _captions(generations, query, N_CAPTIONS if query.phrases else N_RANKED)
+    alike = nearest_embeddings(
+        reading.generations, embedding, N_RANKED, nprobe=TEXT_NPROBE, rerank=max(TEXT_RERANK, N_RANKED)
+    )
+    said, texts = _captions(reading, query, N_CAPTIONS if query.phrases else N_RANKED)
     said = said[:N_RANKED]
     if query.phrases:
         allowed = {candidate.ref for candidate in said}
@@ -56,27 +57,27 @@ def answer_text(generations: Mapping[str, Generation], encoder: Encoder, text: s
     return Answer(Listed(ranked))
 
 
-def answer_caption(generations: Mapping[str, Generation], text: str) -> Answer:
+def answer_caption(reading: Reading, text: str) -> Answer:
     """Samples whose caption has every word, and every quoted phrase as it stands, best first.
 
     Raises:
         InputError: the text is empty or too long.
     """
-    said, _ = _captions(generations, words.parse_query(text), N_CAPTIONS)
+    said, _ = _captions(reading, words.parse_query(text), N_CAPTIONS)
     if len(said) < N_CAPTIONS:
         return Answer(Listed(said, total=len(said)))
     return Answer(Listed(said), notes=(f"Only the {N_CAPTIONS} best captions are listed: add words to narrow it.",))
 
 
-def _captions(generations: Mapping[str, Generation], query: Query, k: int) -> tuple[list[Candidate], dict[Ref, str]]:
+def _captions(reading: Reading, query: Query, k: int) -> tuple[list[Candidate], dict[Ref, str]]:
     """The k best captions, those with all words whole before those where the last word only begins so."""
     found: list[tuple[Ref, float]] = []
-    for dataset, generation in generations.items():
+    for dataset, generation in reading.generations.items():
         scores, ids = generation.search_caption(query.text, k)
         found += [(Ref(dataset, sample), score) for score, sample in zip(scores.tolist(), ids.tolist(), strict=True)]
     found.sort(key=lambda pair: (-pair[1], pair[0]))
     found = found[:k]
-    texts = {ref: sample.caption or "" for ref, sample in samples_of(generations, [ref for ref, _ in found]).items()}
+    texts = reading.captions(ref for ref, _ in found)
     folded = {ref: words.fold(caption) for ref, caption in texts.items()}
     if query.phrases:
         found = [pair for pair in found if words.has_all_words(folded[pair[0]], query.phrases)]

@@ -1,15 +1,13 @@
 """The URL and site doors: look-ups by canonical address. Samples whose picture is gone are found here too."""
 
-from collections.abc import Mapping
-
 from heldout.urls import canonical_key, surt_key, surt_range
-from indexer.generation import Generation
 from search import merge
 from search.merge import Ref
 from search.rankings import Answer, Listed, Ranged
+from search.reading import Reading
 
 
-def answer_url(generations: Mapping[str, Generation], url: str) -> Answer:
+def answer_url(reading: Reading, url: str) -> Answer:
     """Samples of this address, however it is written, the scheme included.
 
     Raises:
@@ -20,7 +18,7 @@ def answer_url(generations: Mapping[str, Generation], url: str) -> Answer:
     found = merge.exact(
         (
             Ref(dataset, int(sample))
-            for dataset, generation in generations.items()
+            for dataset, generation in reading.generations.items()
             for sample in generation.url_range(address, address + "\0", limit=generation.n)
         ),
         by_url=True,
@@ -28,7 +26,7 @@ def answer_url(generations: Mapping[str, Generation], url: str) -> Answer:
     return Answer(Listed(found, total=len(found)))
 
 
-def answer_site(generations: Mapping[str, Generation], site: str) -> Answer:
+def answer_site(reading: Reading, site: str) -> Answer:
     """Samples of a host and its subdomains, or below a profile's path, in the order of addresses.
 
     Raises:
@@ -36,6 +34,7 @@ def answer_site(generations: Mapping[str, Generation], site: str) -> Answer:
     """
     low, high = surt_range(site)
     found = {
-        dataset: generation.url_range(low, high, limit=generation.n) for dataset, generation in generations.items()
+        dataset: generation.url_range(low, high, limit=generation.n)
+        for dataset, generation in reading.generations.items()
     }
     return Answer(Ranged(found))
