@@ -172,6 +172,8 @@ def test_what_is_not_a_leaf_is_refused(data: bytes) -> None:
         ListLeaf(datetime(2026, 1, 1, tzinfo=UTC), 1, b"\0" * 31),
         OptOutLeaf(OPT_OUT.at, "claim0001", "declared", "train-ai=n", ()),
         OptOutLeaf(OPT_OUT.at, "claim0001", "declared", "train-ai=n", (UrlDigest(b"\0" * 31),)),
+        OptOutLeaf(OPT_OUT.at, "claim0001", "declared", "train-ai=n", (UrlDigest(b"\0" * 32),) * 301),
+        OptOutLeaf(OPT_OUT.at, "claim0001", "declared", "train-ai=n", (UrlDigest(b"\0" * 32),) * 900),
     ],
 )
 def test_leaves_the_format_cannot_hold_are_not_written(leaf: Leaf) -> None:

@@ -182,6 +182,11 @@ def test_a_rewritten_log_has_no_consistency_proof(leaf_hashes: list[bytes], data
         )
 
 
+def test_an_empty_consistency_proof_is_refused_where_one_is_needed() -> None:
+    with pytest.raises(VerificationError, match="is empty"):
+        verify_consistency(3, root_of(LEAF_HASHES[:3]), 5, root_of(LEAF_HASHES[:5]), [])
+
+
 def test_a_rolled_back_log_is_refused() -> None:
     with pytest.raises(VerificationError, match="rolled back"):
         verify_consistency(5, root_of(LEAF_HASHES[:5]), 4, root_of(LEAF_HASHES[:4]), [])

@@ -231,6 +231,16 @@ def test_a_database_whose_events_are_not_the_logs_is_refused(world: World) -> No
     assert world.checkpoints.load() == note.encode()
 
 
+def test_a_database_that_lost_events_is_refused(world: World) -> None:
+    world.add(1)
+    world.sequencer().sequence()
+    with world.sessions.begin() as session:
+        session.execute(text("UPDATE sequencer SET next_index = 3"))
+    with pytest.raises(VerificationError, match="lacks some of the log's entries"):
+        world.sequencer().sequence()
+    assert len(world.entries()) == 1
+
+
 def test_a_lost_tile_is_refused(world: World) -> None:
     world.add(2)
     world.sequencer().sequence()
