@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 import heldout
@@ -78,12 +78,20 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
     app.include_router(registry_api.router(get_registry))
     for module in (search_pages, claim_pages, lab_pages):
         app.include_router(module.routes)
+    _add_robots(app)
     _add_health(app)
     public = settings.state_dir / "public"
     app.mount("/list", ListFiles(public / "list"))
     app.mount("/log", LogFiles(public / "log"))
     app.mount("/static", SiteFiles(STATIC_DIR, pages.versions))
     return app
+
+
+def _add_robots(app: FastAPI) -> None:
+    @app.get("/robots.txt", include_in_schema=False)
+    async def robots() -> PlainTextResponse:
+        """Crawlers may read what is about the site, not what people look for or opt out."""
+        return PlainTextResponse("User-agent: *\nDisallow: /search\nDisallow: /claims/\nDisallow: /v1/\n")
 
 
 def _add_health(app: FastAPI) -> None:

@@ -52,7 +52,9 @@ class Pages:
     def render(self, request: Request, template: str, context: PageContext, *, status: int = 200) -> HTMLResponse:
         """A page. The template sees the dataclass's fields, and nothing else of the application."""
         names = {field.name: getattr(context, field.name) for field in fields(context)}
-        response: HTMLResponse = self._templates.TemplateResponse(request, template, names, status_code=status)
+        # Pages show what somebody searched for, and change with each opt-out. Going back may still show them again.
+        headers = {"cache-control": "private, no-cache"}
+        response: HTMLResponse = self._templates.TemplateResponse(request, template, names, status, headers)
         return response
 
 

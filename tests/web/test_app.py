@@ -86,6 +86,12 @@ def test_every_error_is_problem_json(site: TestClient, method: str, path: str, b
     assert problem["detail"].endswith((".", "!", "?"))
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"])
+def test_the_api_takes_no_claim_that_another_site_could_send(site: TestClient, kind: str) -> None:
+    body = '{"subjects": [{"kind": "url", "url": "https://jane.example/a.png"}]}'
+    assert site.post("/v1/claims", content=body, headers={"content-type": kind}).status_code == 422
+
+
 def test_a_browser_gets_the_same_words_on_a_page(site: TestClient) -> None:
     detail = site.get("/v1/claims/nobody").json()["detail"]
     page = site.get("/v1/claims/nobody", headers={"accept": "text/html,*/*;q=0.8"})
@@ -115,6 +121,12 @@ def test_an_upload_that_does_not_say_its_length_is_cut_off_at_the_limit(site: Te
     answer = site.post("/search", content=chunks(), headers={"content-type": "multipart/form-data; boundary=b"})
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_pages_stay_out_of_shared_caches_and_search_engines(site: TestClient) -> None:
+    for path in ("/", "/search?q=red", "/nowhere"):
+        assert site.get(path, headers={"accept": "text/html"}).headers["cache-control"] == "private, no-cache"
+    assert "Disallow: /search" in site.get("/robots.txt").text
 
 
 def test_health_and_readiness(site: TestClient) -> None:

@@ -225,6 +225,17 @@ def test_what_was_ticked_is_still_ticked_after_going_back(page: Page) -> None:
     expect(page.locator("[data-count]")).to_have_text("1 picture ticked")
 
 
+def test_going_back_to_a_pictures_results_needs_no_second_upload(page: Page, picture: bytes) -> None:
+    page.goto("/")
+    page.evaluate(DROP, ["castle.png", "image/png", list(picture)])
+    page.get_by_role("checkbox", name="Select all 5 copies").check()
+    page.get_by_role("button", name="Opt out what I ticked").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
+    page.get_by_role("link", name="Go back").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
+    expect(page.locator("[data-count]")).to_have_text("1 picture, 5 copies ticked")
+
+
 def test_pictures_can_be_picked_by_keyboard_alone(page: Page) -> None:
     page.goto("/search?q=jane.example")
     page.get_by_role("checkbox", name="Select lost castle").focus()
