@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import quote
 
 from heldout.records import Copy, Evidence, Group, Hit, Sample, SearchResult
+from indexer.samples import STATUS_CORRUPT, STATUS_NO_PICTURE, STATUS_NOT_FETCHED
 from web.contexts import Card, CardSample, OptedOut, Section
 from web.selection import format_picks
 
@@ -27,6 +28,14 @@ _FOR_WORDS = {
     "caption": ("What we found", "Pictures with these words in their caption."),
     "site": ("What we found", "Taken from this site, in the order of their addresses."),
     "text": ("What we found", "Pictures that fit these words, by their caption or by what they show."),
+}
+
+
+_MISSING = {
+    "failed_to_download": "Its address did not answer",
+    STATUS_CORRUPT: "Its file is damaged",
+    STATUS_NO_PICTURE: "Only its address is known",
+    STATUS_NOT_FETCHED: "Only its address is known",
 }
 
 
@@ -70,6 +79,7 @@ def _card(result: SearchResult, group: Group, position: int, opted_out: Collecti
         id=f"card-{position}",
         pick=format_picks(samples, result.generations),
         thumbnail=thumbnail_href(shown, result.generations),
+        missing=_MISSING.get(shown.status, "No picture"),
         alt=alternative_text(face),
         caption=face.caption or "",
         label=hits[0].label,

@@ -74,6 +74,8 @@ class Card:
     pick: str
     """Value of the checkbox that takes all copies."""
     thumbnail: str | None
+    missing: str
+    """Why there is no thumbnail, in words."""
     alt: str
     caption: str
     label: str

@@ -80,7 +80,7 @@ def test_a_site_lists_its_pictures_the_lost_one_too(site: TestClient) -> None:
     assert page.one("h1").text == "Pictures from jane.example"
     names = [card.one("h3").text for card in page.all("article")]
     assert "lost castle by Jane Doe" in names
-    assert "No picture: it could not be read" in page.text
+    assert "Its address did not answer" in page.text
 
 
 def test_an_address_finds_its_sample_and_its_copies(site: TestClient) -> None:
