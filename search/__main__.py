@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from heldout.errors import HeldoutError
+from heldout.errors import HeldoutError, InputError
 from indexer.encoder import load_encoder
 from search.engine import SearchEngine
 from search.evaluate import evaluate_text, load_queries
@@ -30,13 +30,19 @@ def evaluate(
     """Precision at 10 of text queries: by look, by caption, fused, and as cards on the page."""
     try:
         engine = SearchEngine.open(datasets_dir, load_encoder(encoder))
-        name = dataset or ",".join(each.name for each in engine.datasets())
-        figures = evaluate_text(engine, name, load_queries(queries))
+        figures = evaluate_text(engine, dataset or _only(engine), load_queries(queries))
         engine.close()
     except HeldoutError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from error
     typer.echo(figures.to_json() if as_json else figures.to_text())
+
+
+def _only(engine: SearchEngine) -> str:
+    names = [each.name for each in engine.datasets()]
+    if len(names) != 1:
+        raise InputError(f"there are {len(names)} data sets here ({', '.join(names)}): name one with --dataset")
+    return names[0]
 
 
 if __name__ == "__main__":
