@@ -1,9 +1,10 @@
 /* The inner loop of `heldout filter`: canonical key -> SHA-256 -> position in the exclusion list, over Arrow buffers.
  *
  * The reference is heldout/urls.py ("heldout-url/1", docs/formats/url-canonicalisation.md). This file takes the *plain*
- * addresses, those that are already nearly canonical, which are nearly all in real data sets; everything it is not sure of
- * (escapes that need thought, ports, credentials, dot segments, non-ASCII, numeric hosts, odd characters) it hands back
- * with status NEEDS_REFERENCE. So it can be slower than hoped, but it cannot disagree: that is its whole contract, and
+ * addresses: an ordinary host, and a path and query of which every byte is either kept or percent-encoded; these are
+ * nearly all in real data sets. Everything it is not sure of (ports, credentials, dot segments, hosts that are numeric,
+ * non-ASCII or punycode, backslashes, control characters, bytes that are no UTF-8) it hands back with status
+ * NEEDS_REFERENCE. So it can be slower than hoped, but it cannot disagree: that is its whole contract, and
  * tests/heldout/test_kernel.py holds both against each other on vectors and on fuzzed input.
  *
  * It reads hostile bytes: every index is checked against the length given, nothing is allocated per row, and the only
@@ -27,6 +28,7 @@
 enum { DONE = 0, NEEDS_REFERENCE = 1, IS_NULL = 2 };
 
 #define MAX_PLAIN 4096 /* bytes of an address; longer ones are rare enough for the reference */
+#define MAX_KEY (3 * MAX_PLAIN) /* bytes of its key, were every byte percent-encoded; far below the reference's limit */
 
 /* ---- SHA-256 ---------------------------------------------------------------------------------------------------- */
 
@@ -71,7 +73,7 @@ static void sha256_block(uint32_t h[8], const uint8_t *p)
 
 /* A message padded in place: the arena has room for 9 + 63 more bytes. */
 typedef struct {
-    uint8_t bytes[MAX_PLAIN + 128];
+    uint8_t bytes[MAX_KEY + 128];
     size_t length;   /* of the key */
     size_t n_blocks; /* 64-byte blocks after padding */
     Py_ssize_t row;
@@ -210,23 +212,58 @@ static void fill_classes(void)
 }
 
 static inline uint8_t lower(uint8_t c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; }
-static inline uint8_t upper(uint8_t c) { return c >= 'a' && c <= 'z' ? c - 32 : c; }
 static inline int digit_of(uint8_t c) { return c <= '9' ? c - '0' : (c | 32) - 'a' + 10; }
 
-/* One escape at url[i] == '%': its normal form to *out, its length in the result; 0: let the reference decide. */
-static inline size_t normal_escape(const uint8_t *url, size_t i, size_t n, uint8_t *out)
+static const uint8_t HEX_DIGITS[] = "0123456789ABCDEF";
+
+static inline size_t encode(uint8_t c, uint8_t *out)
 {
-    if (n - i < 3 || !(class_of[url[i + 1]] & HEX) || !(class_of[url[i + 2]] & HEX)) return 0;
-    uint8_t value = (uint8_t)(digit_of(url[i + 1]) << 4 | digit_of(url[i + 2]));
-    if (value == '.') return 0; /* may make a dot segment */
-    if (class_of[value] & UNRESERVED) {
+    out[0] = '%';
+    out[1] = HEX_DIGITS[c >> 4];
+    out[2] = HEX_DIGITS[c & 15];
+    return 3;
+}
+
+/* Length of the well-formed UTF-8 sequence of 2 to 4 bytes at s (Unicode, table 3-7); 0 if there is none. */
+static inline size_t utf8_length(const uint8_t *s, size_t n)
+{
+    uint8_t c = s[0], low = 0x80, high = 0xBF;
+    size_t length = c >= 0xC2 && c <= 0xDF ? 2 : (c & 0xF0) == 0xE0 ? 3 : c >= 0xF0 && c <= 0xF4 ? 4 : 0;
+    if (!length || n < length) return 0;
+    if (c == 0xE0) low = 0xA0;
+    if (c == 0xED) high = 0x9F;
+    if (c == 0xF0) low = 0x90;
+    if (c == 0xF4) high = 0x8F;
+    if (s[1] < low || s[1] > high) return 0;
+    for (size_t i = 2; i < length; i++)
+        if ((s[i] & 0xC0) != 0x80) return 0;
+    return length;
+}
+
+/* The bytes at url[*i] that are not kept as they are, in normal form to *out. Moves *i to the last of them.
+ * Returns the length written; 0: let the reference decide. */
+static size_t normal(const uint8_t *url, size_t *i, size_t n, uint8_t *out)
+{
+    const uint8_t c = url[*i];
+    if (c == '%') {
+        if (n - *i < 3 || !(class_of[url[*i + 1]] & HEX) || !(class_of[url[*i + 2]] & HEX))
+            return encode('%', out); /* a stray one */
+        uint8_t value = (uint8_t)(digit_of(url[*i + 1]) << 4 | digit_of(url[*i + 2]));
+        if (value == '.') return 0; /* may make a dot segment */
+        *i += 2;
+        if (!(class_of[value] & UNRESERVED)) return encode(value, out);
         out[0] = value;
         return 1;
     }
-    out[0] = '%';
-    out[1] = upper(url[i + 1]);
-    out[2] = upper(url[i + 2]);
-    return 3;
+    if (c < 0x80) {
+        /* Control characters are refused or stripped, a backslash is a slash, a space at the end is trimmed. */
+        if (c < 0x20 || c == 0x7f || c == '\\' || (c == ' ' && *i + 1 == n)) return 0;
+        return encode(c, out);
+    }
+    size_t length = utf8_length(url + *i, n - *i), wrote = 0;
+    for (size_t k = 0; k < length; k++) wrote += encode(url[*i + k], out + wrote);
+    if (length) *i += length - 1;
+    return wrote;
 }
 
 /* Filled from heldout.urls at import, so that the names stand in one place. */
@@ -251,7 +288,8 @@ static int is_tracking(const uint8_t *piece, size_t length)
     return 0;
 }
 
-/* Writes the canonical key of a plain address; 0: the reference must decide. `out` holds MAX_PLAIN + 2 bytes. */
+/* Writes the canonical key of a plain address; 0: the reference must decide. `out` holds MAX_KEY bytes: a byte becomes
+ * three at the most, and the scheme's seven are gone. */
 static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out)
 {
     if (n > MAX_PLAIN || n < 8 || memcmp(url, "http", 4)) return 0;
@@ -281,16 +319,13 @@ static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out)
     if (i == n || url[i] != '/') out[o++] = '/';
     for (; i < n && url[i] != '?' && url[i] != '#'; i++) {
         uint8_t c = url[i];
-        if (c == '%') {
-            size_t wrote = normal_escape(url, i, n, out + o);
-            if (!wrote) return 0;
-            o += wrote;
-            i += 2;
-        } else if (class_of[c] & PLAIN) {
+        if (class_of[c] & PLAIN) {
             if (c == '.' && out[o - 1] == '/') return 0; /* maybe a dot segment */
             out[o++] = c;
         } else {
-            return 0;
+            size_t wrote = normal(url, &i, n, out + o);
+            if (!wrote) return 0;
+            o += wrote;
         }
     }
 
@@ -303,15 +338,12 @@ static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out)
             size_t p = piece;
             for (; i < n && url[i] != '&' && url[i] != '#'; i++) {
                 uint8_t c = url[i];
-                if (c == '%') {
-                    size_t wrote = normal_escape(url, i, n, out + p);
-                    if (!wrote) return 0;
-                    p += wrote;
-                    i += 2;
-                } else if ((class_of[c] & PLAIN) || c == '?') {
+                if ((class_of[c] & PLAIN) || c == '?') {
                     out[p++] = c;
                 } else {
-                    return 0;
+                    size_t wrote = normal(url, &i, n, out + p);
+                    if (!wrote) return 0;
+                    p += wrote;
                 }
             }
             if (p > piece && !is_tracking(out + piece, p - piece)) {
