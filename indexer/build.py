@@ -40,6 +40,7 @@ from indexer.tables import (
     ADDRESS_SCHEMA,
     SampleWriter,
     address_rows,
+    digest_rows,
     iter_samples,
     write_addresses,
     write_digests,
@@ -150,7 +151,7 @@ def _unchanged(release: Path, entries: list[ShardEntry]) -> int | None:
 def _write_tables(release: Path, entries: list[ShardEntry], work: Path) -> dict[str, Any]:
     """Samples, addresses, digests, captions and the fingerprints' ids."""
     addresses: list[pa.Table] = []
-    digests: list[tuple[int, bytes]] = []
+    digests: list[npt.NDArray[np.uint64]] = []
     pdq_ids: list[npt.NDArray[np.int64]] = []
     pdq_hashes: list[npt.NDArray[np.uint8]] = []
     samples = SampleWriter(work / SAMPLES_FILE)
@@ -162,8 +163,8 @@ def _write_tables(release: Path, entries: list[ShardEntry], work: Path) -> dict[
             samples.append(table)
             keys, ids = address_rows(table["url"].to_pylist(), first_id)
             addresses.append(pa.table([pa.array(keys, pa.large_string()), pa.array(ids)], schema=ADDRESS_SCHEMA))
-            sha256, pdq = table["sha256"].to_pylist(), table["pdq"].to_pylist()
-            digests.extend((first_id + row, digest) for row, digest in enumerate(sha256) if digest is not None)
+            digests.append(digest_rows(table["sha256"].to_pylist(), first_id))
+            pdq = table["pdq"].to_pylist()
             hashed = [row for row, value in enumerate(pdq) if value is not None]
             pdq_ids.append(np.array(hashed, dtype=np.int64) + first_id)
             pdq_hashes.append(np.frombuffer(b"".join(pdq[row] for row in hashed), dtype=np.uint8).reshape(-1, 32))

@@ -215,11 +215,19 @@ def _metadata_of(members: list[_Member], path: Path) -> pa.Table:
 
 
 def _column(values: list[object]) -> pa.Array:
-    """JSON values as one Arrow column; as JSON text where their types differ from row to row."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-        return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+    """JSON values as one Arrow column; as JSON text where they are objects or of different types."""
+    values = [_whole_text(value) if isinstance(value, str) else value for value in values]
+    if not any(isinstance(value, dict) for value in values):
+        try:
+            return pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+            pass  # written out below
+    return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+
+
+def _whole_text(text: str) -> str:
+    """JSON may hold half of a surrogate pair, which no UTF-8 can."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def _join(

@@ -91,17 +91,9 @@ def map_columns(
     Raises:
         InputError: no URL or caption column is recognised, or an override names a column or role that is not there.
     """
-    by_lower: dict[str, str] = {}
-    for name in names:
-        by_lower.setdefault(name.lower(), name)
-    holds_bytes = set(binary)
-    roles: dict[str, str] = {}
-    for role, aliases in _ALIASES.items():
-        found = [by_lower[alias] for alias in aliases if alias in by_lower]
-        if role == "picture":
-            found = [name for name in found if name in holds_bytes]
-        if found:
-            roles[role] = found[0]
+    if len(set(names)) != len(names):
+        raise InputError(f"{source} has two columns of one name: it has {_shown(names)}; write it again with one")
+    roles = _detect(names, set(binary))
     for role, column in (overrides or {}).items():
         if role not in ROLES:
             raise InputError(f"--columns names the unknown role {role!r}: known are {', '.join(ROLES)}")
@@ -117,6 +109,20 @@ def map_columns(
     consumed = set(roles.values())
     kept = tuple(name for name in names if name not in consumed and name not in _STRAY)
     return ColumnMapping(roles, kept)
+
+
+def _detect(names: Sequence[str], holds_bytes: set[str]) -> dict[str, str]:
+    by_lower: dict[str, str] = {}
+    for name in names:
+        by_lower.setdefault(name.lower(), name)
+    roles: dict[str, str] = {}
+    for role, aliases in _ALIASES.items():
+        found = [by_lower[alias] for alias in aliases if alias in by_lower]
+        if role == "picture":
+            found = [name for name in found if name in holds_bytes]
+        if found:
+            roles[role] = found[0]
+    return roles
 
 
 def kept_name(name: str) -> str:

@@ -187,10 +187,16 @@ class AddressTable:
         return bisect.bisect_left(range(len(self)), key, key=self._key)
 
 
-def write_digests(digests: Sequence[tuple[int, bytes]], path: Path) -> None:
-    """Write (id, 32 bytes) pairs as (n, 2) int64-sized rows: the digest's first eight bytes, sorted, and the id."""
-    prefixes = np.array([int.from_bytes(digest[:8], "big") for _, digest in digests], dtype=np.uint64)
-    ids = np.array([sample_id for sample_id, _ in digests], dtype=np.uint64)
+def digest_rows(digests: Sequence[bytes | None], first_id: int) -> npt.NDArray[np.uint64]:
+    """(2, m) uint64: the first eight bytes of those 32-byte digests that are there, and their ids."""
+    rows = [row for row, digest in enumerate(digests) if digest is not None]
+    prefixes = np.frombuffer(b"".join((digests[row] or b"")[:8] for row in rows), dtype=">u8").astype(np.uint64)
+    return np.stack([prefixes, np.array(rows, dtype=np.uint64) + np.uint64(first_id)])
+
+
+def write_digests(parts: Sequence[npt.NDArray[np.uint64]], path: Path) -> None:
+    """Sort parts of `digest_rows` by prefix, then id, and write them."""
+    prefixes, ids = np.concatenate([np.empty((2, 0), np.uint64), *parts], axis=1)
     order = np.lexsort((ids, prefixes))
     np.save(path, np.stack([prefixes[order], ids[order]]))
 

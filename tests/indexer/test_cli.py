@@ -9,6 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
+
+from indexer.__main__ import app
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,3 +83,11 @@ def test_mistakes_are_one_line_and_an_exit_code(
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ")
     assert words in done.stderr
+
+
+def test_a_model_is_exported_from_the_command_line(resnet_folder: Path, onnx_folder: Path, tmp_path: Path) -> None:
+    # In this process: the fixture has made torchvision importable here.
+    done = CliRunner().invoke(app, ["export", f"local-dir:{resnet_folder}", "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "24 dimensions" in done.output
+    assert (tmp_path / "out" / "encoder.json").read_bytes() == (onnx_folder / "encoder.json").read_bytes()

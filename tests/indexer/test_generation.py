@@ -189,6 +189,20 @@ def test_a_release_of_addresses_only_is_searchable(tmp_path: Path, encoder: Onnx
     assert generation.thumbnail(0) is None
 
 
+def test_a_build_that_fails_leaves_the_current_generation(
+    built: Path, tmp_path: Path, make: Any, encoder: OnnxEncoder
+) -> None:
+    folder = shutil.copytree(built, tmp_path / "small")
+    ingest([make.tar(tmp_path / "00002.tar", make.rows(6, first=500))], release=folder, encoder=encoder, workers=0)
+    path = folder / "shards" / "00002" / "embeddings.npy"
+    np.save(path, np.load(path)[:-1])
+    with pytest.raises(InputError, match="00002 holds 3 embeddings for 4 pictures"):
+        build(folder)
+    assert current_generation(folder) == 1
+    assert [path.name for path in (folder / "generations").iterdir()] == ["1"]
+    Generation.open(folder).close()
+
+
 def test_batches_of_samples_join_seamlessly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "BATCH", 7)
     schema, keys = tables.SAMPLE_SCHEMA, [str(n) for n in range(24)]

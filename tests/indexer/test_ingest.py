@@ -1,11 +1,13 @@
 """Shards to a release: statuses, resuming after a kill, bad input set aside."""
 
 import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,34 @@ def test_an_empty_file_in_a_tar_is_a_corrupt_sample(tmp_path: Path, make: Any, e
     ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
     sample = _samples(tmp_path / "release", "0")[0]
     assert (sample["status"], sample["reason"]) == ("corrupt", "the picture is empty (0 bytes)")
+
+
+def test_a_tars_json_may_hold_anything(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    said = [
+        {"url": "https://a.example/1", "caption": "half \ud83d a pair", "exif": {}, "tags": [], "n": 1},
+        {"url": None, "caption": 7, "exif": {"Make": "x"}, "tags": ["a"], "n": "one"},
+        ["no object"],
+        {"url": "https://a.example/4", "caption": None, "n": 10**30},
+    ]
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for number, value in enumerate(said):
+            for suffix, data in (("png", make.encode(make.draw(number))), ("json", json.dumps(value).encode())):
+                member = tarfile.TarInfo(f"{number}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
+    samples = _samples(tmp_path / "release", "0")
+    assert [sample["status"] for sample in samples] == ["ok"] * 4
+    assert [sample["url"] for sample in samples] == ["https://a.example/1", None, None, "https://a.example/4"]
+    assert samples[2]["reason"] == "0.tar: 2.json is not a JSON object"
+    assert json.loads(samples[1]["exif"]) == {"Make": "x"}
+
+
+def test_two_columns_of_one_name_set_a_shard_aside(tmp_path: Path, encoder: OnnxEncoder) -> None:
+    table = pa.table([["https://a.example/"], ["a"], ["b"]], names=["url", "text", "text"])
+    pq.write_table(table, tmp_path / "0.parquet")
+    report = ingest([tmp_path / "0.parquet"], release=tmp_path / "release", encoder=encoder, workers=0)
+    assert "two columns of one name" in report.set_aside["0"]
 
 
 def test_processes_and_one_process_give_the_same_bytes(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
