@@ -9,12 +9,11 @@ the nearest PDQ hash finds, and the time one picture and one text take.
 """
 
 import argparse
-import io
 import json
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,12 @@ import numpy as np
 import pdqhash
 from concepts import precision_at_10, relevance
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from indexer.encoder import Encoder, load_encoder
+from indexer.transforms import TRANSFORMS
 
 SIDE = 256
 QUERIES = 400
@@ -62,56 +62,6 @@ def pictures_of(rows: Sequence[dict[str, Any]]) -> list[Picture]:
     return found
 
 
-def _cropped(picture: Picture, share: float, chance: random.Random) -> Picture:
-    width, height = (max(8, int(length * share)) for length in picture.size)
-    left, top = chance.randint(0, max(0, picture.width - width)), chance.randint(0, max(0, picture.height - height))
-    return picture.crop((left, top, left + width, top + height))
-
-
-def _jpeg(picture: Picture) -> Picture:
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=30)
-    return Image.open(data).convert("RGB")
-
-
-def _recoloured(picture: Picture) -> Picture:
-    hsv = np.asarray(picture.convert("HSV")).copy()
-    hsv[..., 0] = (hsv[..., 0].astype(int) + 18) % 256
-    turned = Image.fromarray(hsv, "HSV").convert("RGB")
-    return ImageEnhance.Color(ImageEnhance.Brightness(turned).enhance(0.85)).enhance(1.3)
-
-
-def _stamped(picture: Picture) -> Picture:
-    stamped = picture.copy()
-    draw = ImageDraw.Draw(stamped, "RGBA")
-    font = ImageFont.load_default(max(10, picture.width // 9))
-    draw.text((picture.width * 0.05, picture.height * 0.4), "(c) SAMPLE SITE", fill=(90, 90, 90, 170), font=font)
-    return stamped
-
-
-def _bordered(picture: Picture) -> Picture:
-    sheet = Image.new("RGB", (picture.width * 130 // 100, picture.height * 130 // 100), "white")
-    sheet.paste(picture, (picture.width * 15 // 100, picture.height * 15 // 100))
-    return sheet
-
-
-def changes(chance: random.Random) -> dict[str, Callable[[Picture], Picture]]:
-    """The eleven changes, by name."""
-    return {
-        "JPEG quality 30": _jpeg,
-        "crop to 60 % of the area": lambda p: _cropped(p, 0.775, chance),
-        "crop to 60 % of each side": lambda p: _cropped(p, 0.6, chance),
-        "scaled to 25 %": lambda p: p.resize((max(4, p.width // 4), max(4, p.height // 4)), Image.Resampling.BILINEAR),
-        "turned by 5 degrees": lambda p: p.rotate(5, Image.Resampling.BICUBIC, expand=True, fillcolor=(255, 255, 255)),
-        "colours shifted": _recoloured,
-        "watermark text": _stamped,
-        "mirrored": lambda p: p.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-        "stretched to 125 %": lambda p: p.resize((max(8, int(p.width * 1.25)), p.height)),
-        "grayscale": lambda p: p.convert("L").convert("RGB"),
-        "white border of 15 %": _bordered,
-    }
-
-
 def _pdq(picture: Picture) -> NDArray[np.uint64]:
     return np.packbits(pdqhash.compute(np.asarray(picture))[0].astype(bool)).view(np.uint64)
 
@@ -124,8 +74,8 @@ def copies(encoder: Encoder, gallery: list[Picture], features: NDArray[np.float3
     twins = [set(np.flatnonzero(np.abs(tiny - tiny[i]).mean(1) < TWIN).tolist()) for i in asked]
     hashes = np.stack([_pdq(p) for p in gallery])
     found: dict[str, dict[str, float]] = {}
-    for name, change in changes(chance).items():
-        changed = [change(gallery[i]) for i in asked]
+    for name, change in TRANSFORMS.items():
+        changed = [change(gallery[i], chance) for i in asked]
         best = np.argsort(-(encoder.embed_images(changed) @ features.T), axis=1)[:, :5]
         distance = np.stack([np.bitwise_count(hashes ^ _pdq(p)).sum(1) for p in changed])
         found[name] = {

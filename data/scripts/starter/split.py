@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from render import hashes, load_or_draw
 
-# The pictures held out, chosen once: a picture that joins the inventory later must not move an artist from part to part.
+# The pictures held out, chosen once: one that joins the inventory later must not move an artist from part to part.
 HELD_OUT = Path(__file__).with_name("held_out.json")
 NEAR = 31  # PDQ bits of 256
 TEST_SIZE, VALIDATION_SIZE = 1_500, 400
 LARGEST_ARTIST = 460  # of 1,375 star polygons or 886 desktop icons no test can be made
-# Three artists drew half of the collection.  Their other pictures stay in training, which has few illustrations else.
+# Three artists drew half of the collection.  Their other pictures stay: training has few illustrations without them.
 MOST_IN_COLLECTION = 100
 LARGEST_IN_VALIDATION = 60  # so that the small validation slice is of many hands
 # Gradients and patterns, star polygons, and pictures nobody signed: names say little about them.
