@@ -1,9 +1,12 @@
 """`python -m web`: the site and the API, on the settings of the environment."""
 
+import argparse
 import sys
+from contextlib import suppress
 
 import uvicorn
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
+from pydantic_core import PydanticUndefined
 
 from heldout.errors import ExitCode, HeldoutError
 from web.app import create_app
@@ -15,29 +18,55 @@ KEEP_ALIVE_S = 5
 
 def main() -> int:
     """Serve until told to stop."""
+    parser = argparse.ArgumentParser(
+        prog="python -m web",
+        description="Serve the site and the API.",
+        epilog=describe_settings(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
     try:
         settings = Settings()
     except ValidationError as error:
         for each in error.errors():
             where = "".join(f"HELDOUT_{str(part).upper()}: " for part in each["loc"])
-            print(f"{where}{each['msg']}", file=sys.stderr)
+            print(f"error: {where}{each['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return ExitCode.USER_ERROR
     set_up_logs(settings.log_level)
-    try:
-        app = create_app(settings)
-    except HeldoutError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
+    app = create_app(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
     )
-    return ExitCode.OK
+    with suppress(SystemExit):  # uvicorn's way out when it cannot start
+        server.run()
+    if server.started:
+        return ExitCode.OK
+    cause = getattr(app.state, "start_error", None)
+    if not isinstance(cause, HeldoutError):
+        return ExitCode.OUTSIDE_WORLD
+    print(f"error: {cause}", file=sys.stderr)
+    return cause.exit_code
+
+
+def describe_settings() -> str:
+    """Every setting with its default, as read from the environment."""
+    lines = ["Settings, from the environment:"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in {None, PydanticUndefined} else f" Default: {_shown(field.default)}."
+        lines += ["", f"  HELDOUT_{name.upper()}", f"      {field.description}{default}"]
+    return "\n".join(lines).replace("%", "%%")
+
+
+def _shown(default: object) -> object:
+    return "one for development" if isinstance(default, SecretStr) else default
 
 
 if __name__ == "__main__":

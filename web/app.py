@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 import heldout
+from heldout.errors import HeldoutError
 from indexer.encoder import Encoder, load_encoder
 from registry import api as registry_api
 from registry.service import Registry
@@ -41,9 +42,14 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.engine = engine = await asyncio.to_thread(_open_engine, settings, encoder)
-        app.state.registry = registry = await asyncio.to_thread(_open_registry, settings)
-        app.state.suggestions = Suggestions(read_queries(settings.suggestions))
+        try:
+            queries = read_queries(settings.suggestions)
+            app.state.registry = registry = await asyncio.to_thread(_open_registry, settings)
+            app.state.engine = engine = await asyncio.to_thread(_open_engine, settings, encoder)
+        except HeldoutError as error:
+            app.state.start_error = error  # for `web.__main__`: a server only says that it did not start
+            raise
+        app.state.suggestions = Suggestions(queries)
         tasks = [asyncio.create_task(_refresh(engine))]
         if settings.publish == "auto":
             tasks.append(asyncio.create_task(AutoPublisher(registry, delay_s=settings.publish_delay_s).run()))

@@ -52,6 +52,13 @@ async def form_fields(request: Request) -> Fields:
 FieldsDep = Annotated[Fields, Depends(form_fields)]
 
 
+@routes.get("/opt-out")
+@routes.get("/opt-out/confirm")
+def start_over() -> RedirectResponse:
+    """Somebody opened the address of a form's answer: what was ticked is not in it."""
+    return RedirectResponse("/", status_code=303)
+
+
 @routes.post("/opt-out", dependencies=SAME_ORIGIN)
 def check(
     *,

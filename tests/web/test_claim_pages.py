@@ -177,6 +177,12 @@ def test_a_selection_that_means_nothing_is_refused(site: TestClient, ticked: For
 
 
 @pytest.mark.parametrize("path", ["/opt-out", "/opt-out/confirm"])
+def test_the_address_of_a_forms_answer_leads_back_to_searching(site: TestClient, path: str) -> None:
+    answer = site.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+@pytest.mark.parametrize("path", ["/opt-out", "/opt-out/confirm"])
 @pytest.mark.parametrize(
     "headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "https://evil.example"}]
 )
