@@ -76,8 +76,7 @@ class _Shelf:
 
     def __init__(self, page: Page, answer: Answer, rank: int) -> None:
         self._page = page
-        self._answer = answer
-        self._rank = rank
+        self._is_shown = answer.ranking.shown_before(rank)
         self._cards: dict[Ref, Card | None] = {}
         """Member of a group -> its card; None where an earlier page shows the group."""
 
@@ -94,7 +93,7 @@ class _Shelf:
 
     def _open(self, ref: Ref, component: Component) -> None:
         others = [member for member in component.members if member != ref]
-        if self._rank and component.complete and self._answer.ranking.is_shown(others, self._rank):
+        if component.complete and self._is_shown(others):
             self._cards.update(dict.fromkeys(component.members))
             return
         card = Card(component)

@@ -4,7 +4,7 @@ Two kinds: `Listed`, where every candidate is at hand (channels that score), and
 address order (a site) and only ids are at hand. A rank means the same on every page of one answer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from search.merge import Candidate, Proof, Ref
+
+Shown = Callable[[Iterable[Ref]], bool]
 
 
 class Ranking(Protocol):
@@ -24,8 +26,8 @@ class Ranking(Protocol):
     def window(self, start: int, stop: int) -> list[Candidate]:
         """Candidates of ranks start..stop-1; fewer at the end."""
 
-    def is_shown(self, refs: Iterable[Ref], rank: int) -> bool:
-        """Whether any of `refs` has a rank before `rank`."""
+    def shown_before(self, rank: int) -> Shown:
+        """A test of whether any of some samples has a rank before `rank`."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,10 @@ class Listed:
         """As `Ranking`."""
         return list(self.candidates[start:stop])
 
-    def is_shown(self, refs: Iterable[Ref], rank: int) -> bool:
+    def shown_before(self, rank: int) -> Shown:
         """As `Ranking`."""
         before = {candidate.ref for candidate in self.candidates[:rank]}
-        return any(ref in before for ref in refs)
+        return lambda refs: any(ref in before for ref in refs)
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,21 @@ class Ranged:
             start, stop = start - len(ids), stop - len(ids)
         return out
 
-    def is_shown(self, refs: Iterable[Ref], rank: int) -> bool:
+    def shown_before(self, rank: int) -> Shown:
         """As `Ranking`."""
-        refs = list(refs)
+        before: dict[str, npt.NDArray[np.int64]] = {}
         for dataset, ids in self.ids.items():
-            wanted = [ref.id for ref in refs if ref.dataset == dataset]
-            if wanted and bool(np.isin(ids[: max(0, rank)], wanted).any()):
-                return True
+            before[dataset] = np.sort(ids[: max(0, rank)])
             rank -= len(ids)
-        return False
+
+        def is_before(ref: Ref) -> bool:
+            ids = before.get(ref.dataset)
+            if ids is None:
+                return False
+            place = int(np.searchsorted(ids, ref.id))
+            return place < len(ids) and int(ids[place]) == ref.id
+
+        return lambda refs: any(map(is_before, refs))
 
 
 @dataclass(frozen=True)

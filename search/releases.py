@@ -2,22 +2,27 @@
 
 A request takes a lease: an immutable snapshot of every data set's generations, which stay open until the lease ends.
 `refresh` builds a new snapshot beside the old one and swaps a reference. The generation that was current before the
-present one stays open too, so that a visitor who is turning pages when the swap happens gets the rest of her answer.
+present one stays open for a while, so that a visitor who is turning pages at the swap gets the rest of her answer.
 """
 
 import logging
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import faiss
 
 from heldout.errors import ConflictError, HeldoutError, NotFoundError
 from indexer.encoder import Encoder
 from indexer.generation import Generation, current_generation
+
+PREVIOUS_KEPT_S: Final = 900.0
+"""How long a replaced generation goes on answering further pages, from the refresh that replaced it."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,9 +78,11 @@ class Snapshot:
 class Releases:
     """Opens the finished generations below one folder of releases, and swaps them. Fit for many threads."""
 
-    def __init__(self, datasets_dir: Path, encoder: Encoder) -> None:
+    def __init__(self, datasets_dir: Path, encoder: Encoder, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._dir = datasets_dir
         self._encoder = encoder
+        self._clock = clock
+        self._replaced_at: dict[str, float] = {}  # data set -> when its previous generation was; under _refreshing
         self._snapshot = Snapshot()  # replaced whole, under _lock
         self._users: Counter[int] = Counter()  # id(generation) -> leases that hold it, under _lock
         self._retired: list[Generation] = []  # out of the snapshot, closed when unused; under _lock
@@ -104,7 +111,8 @@ class Releases:
     def refresh(self) -> dict[str, HeldoutError]:
         """Open what `CURRENT` names where that is new; drop data sets whose release is gone.
 
-        Reads one small file per data set when nothing changed. A generation that cannot be opened or that another
+        Reads one small file per data set when nothing changed. Replaced generations whose time is over are let go of. A
+        generation that cannot be opened or that another
         encoder made is refused: the data set stays as it was.
 
         Returns:
@@ -128,10 +136,11 @@ class Releases:
                     current[name] = opened
                     if known is not None:
                         previous[name] = known
+                        self._replaced_at[name] = self._clock()
                     _log.info("generation_opened", extra={"dataset": name, "generation": opened.number})
                 elif known is not None:
                     current[name] = known
-                    if name in before.previous:
+                    if name in before.previous and self._clock() < self._replaced_at[name] + PREVIOUS_KEPT_S:
                         previous[name] = before.previous[name]
             self._swap(Snapshot(current, previous))
             return refused

@@ -5,8 +5,7 @@ captions credit the words asked for as somebody's name, that person's captions c
 their own name.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from indexer.encoder import Encoder
 from search import merge, words
@@ -44,8 +43,7 @@ def answer_text(reading: Reading, encoder: Encoder, text: str) -> Answer:
     alike = nearest_embeddings(
         reading.generations, embedding, N_RANKED, nprobe=TEXT_NPROBE, rerank=max(TEXT_RERANK, N_RANKED)
     )
-    said, texts = _captions(reading, query, N_CAPTIONS if query.phrases else N_RANKED)
-    said = said[:N_RANKED]
+    said, texts, _ = _captions(reading, query, N_RANKED)
     if query.phrases:
         allowed = {candidate.ref for candidate in said}
         alike = [candidate for candidate in alike if candidate.ref in allowed]
@@ -63,30 +61,38 @@ def answer_caption(reading: Reading, text: str) -> Answer:
     Raises:
         InputError: the text is empty or too long.
     """
-    said, _ = _captions(reading, words.parse_query(text), N_CAPTIONS)
-    if len(said) < N_CAPTIONS:
-        return Answer(Listed(said, total=len(said)))
-    return Answer(Listed(said), notes=(f"Only the {N_CAPTIONS} best captions are listed: add words to narrow it.",))
+    said = _captions(reading, words.parse_query(text), N_CAPTIONS)
+    if not said.is_cut:
+        return Answer(Listed(said.candidates, total=len(said.candidates)))
+    note = f"More than {N_CAPTIONS} captions have these words; only the best {N_CAPTIONS} were looked at: add words."
+    return Answer(Listed(said.candidates), notes=(note,))
 
 
-def _captions(reading: Reading, query: Query, k: int) -> tuple[list[Candidate], dict[Ref, str]]:
-    """The k best captions, those with all words whole before those where the last word only begins so."""
+class _Said(NamedTuple):
+    """What captions answer."""
+
+    candidates: list[Candidate]
+    """Best first."""
+    texts: dict[Ref, str]
+    """Captions of the first `N_RANKED` of them."""
+    is_cut: bool
+    """Whether there may be more than were looked at."""
+
+
+def _captions(reading: Reading, query: Query, k: int) -> _Said:
+    """The k best captions; of the first `N_RANKED`, those with the last word whole before those that only begin so."""
     found: list[tuple[Ref, float]] = []
     for dataset, generation in reading.generations.items():
-        scores, ids = generation.search_caption(query.text, k)
+        scores, ids = generation.search_caption(query.text, N_CAPTIONS if query.phrases else k)
         found += [(Ref(dataset, sample), score) for score, sample in zip(scores.tolist(), ids.tolist(), strict=True)]
     found.sort(key=lambda pair: (-pair[1], pair[0]))
-    found = found[:k]
-    texts = reading.captions(ref for ref, _ in found)
-    folded = {ref: words.fold(caption) for ref, caption in texts.items()}
+    is_cut = len(found) >= N_CAPTIONS
     if query.phrases:
+        folded = {ref: words.fold(text) for ref, text in reading.captions(ref for ref, _ in found).items()}
         found = [pair for pair in found if words.has_all_words(folded[pair[0]], query.phrases)]
+    found = found[:k]
+    texts = reading.captions(ref for ref, _ in found[:N_RANKED])
     asked = words.fold(query.text).split()
-    return merge.captioned(_whole_words_first(found, folded, asked)), texts
-
-
-def _whole_words_first(
-    found: Sequence[tuple[Ref, float]], folded: Mapping[Ref, str], asked: Sequence[str]
-) -> list[tuple[Ref, float]]:
-    whole = {ref for ref, _ in found if words.has_all_words(folded[ref], asked)}
-    return [pair for pair in found if pair[0] in whole] + [pair for pair in found if pair[0] not in whole]
+    whole = {ref for ref, text in texts.items() if words.has_all_words(words.fold(text), asked)}
+    found.sort(key=lambda pair: 0 if pair[0] in whole else 1 if pair[0] in texts else 2)
+    return _Said(merge.captioned(found), texts, is_cut)

@@ -148,6 +148,7 @@ def plant(seed: int, n_works: int) -> World:
                 "turned": world.add(f"{pins}-t.png", "turned", encode(image.transpose(Image.Transpose.ROTATE_90))),
             }
     world.add("https://jane.example/art/lost.png", "a lost castle by Jane Doe", None)
+    world.add("https://mika.example/art/kuruma.png", "海辺の赤い車の絵", None)
     world.add("https://plain.example/white.png", "nothing at all", encode(Image.new("RGB", (64, 64), "white")))
     world.add("https://plain.example/cream.png", "nearly nothing", encode(Image.new("RGB", (64, 64), (255, 255, 250))))
     world.add("https://jane.example/art/000.png?utm_source=feed", "the same address again", None)

@@ -27,6 +27,6 @@ def test_what_is_shown_before_a_rank_is_that_of_the_whole_list(
 ) -> None:
     ranged = Ranged({name: np.array(ids, dtype=np.int64) for name, ids in ranges.items()})
     whole = Listed(ranged.window(0, 1_000))
-    assert ranged.is_shown([Ref(name, sample)], rank) == whole.is_shown([Ref(name, sample)], rank)
-    assert not ranged.is_shown([Ref(name, sample)], 0)
-    assert not ranged.is_shown([], rank)
+    assert ranged.shown_before(rank)([Ref(name, sample)]) == whole.shown_before(rank)([Ref(name, sample)])
+    assert not ranged.shown_before(0)([Ref(name, sample)])
+    assert not ranged.shown_before(rank)([])

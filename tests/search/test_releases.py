@@ -10,6 +10,7 @@ import pytest
 
 from heldout.errors import ConflictError, NotFoundError
 from search.engine import SearchEngine
+from search.releases import PREVIOUS_KEPT_S, Releases
 
 if TYPE_CHECKING:
     from tests.search.conftest import PatchEncoder, World
@@ -55,6 +56,23 @@ def test_pages_go_on_over_one_swap_and_say_so_after_two(release: Path, encoder: 
     engine.close()
 
 
+def test_a_replaced_generation_is_let_go_of_after_its_time(release: Path, encoder: "PatchEncoder", grow: Grow) -> None:
+    now = 100.0
+    releases = Releases(release.parent, encoder, clock=lambda: now)
+    releases.refresh()
+    grow(release, encoder)
+    releases.refresh()
+    now += PREVIOUS_KEPT_S - 1
+    releases.refresh()
+    with releases.lease() as snapshot:
+        assert snapshot.at({"more": 1})["more"].number == 1
+    now += 2
+    releases.refresh()
+    with releases.lease() as snapshot, pytest.raises(ConflictError):
+        snapshot.at({"more": 1})
+    releases.close()
+
+
 def test_no_request_fails_while_generations_are_swapped(
     release: Path, encoder: "PatchEncoder", world: "World", grow: Grow
 ) -> None:
@@ -77,10 +95,10 @@ def test_no_request_fails_while_generations_are_swapped(
                 failures.append(error)
                 return
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for _ in range(4):
+    for _ in range(3):
         grow(release, encoder)
         assert engine.refresh() == {}
     done.set()

@@ -100,3 +100,11 @@ def test_an_unknown_data_set_is_named_with_those_there_are(engine: SearchEngine)
 def test_a_page_size_out_of_bounds_is_refused(engine: SearchEngine, k: int) -> None:
     with pytest.raises(InputError, match="500"):
         engine.search_text("red", k=k)
+
+
+def test_captions_in_scripts_without_word_breaks_are_found(engine: SearchEngine) -> None:
+    for text in ("赤い車", "車の絵", '"赤い車"', "絵 海辺"):
+        result = engine.search_caption(text, datasets=["art"])
+        assert _captions(result.hits) == ["海辺の赤い車の絵"], text
+    assert engine.search_caption("青い車").hits == []
+    assert engine.search_text("赤い車", datasets=["art"]).hits[0].label == "caption"
