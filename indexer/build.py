@@ -189,21 +189,21 @@ def _write_embeddings(release: Path, entries: list[ShardEntry], d: int, work: Pa
     shards = [shards_dir(release) / entry.name for entry in entries]
     parts = [np.load(shard / EMBEDDINGS_FILE, mmap_mode="r") for shard in shards]
     n = sum(len(part) for part in parts)
-    ids = np.empty(n, dtype=np.int64)
+    ids: list[npt.NDArray[np.int64]] = []
     with (work / VECTORS_FILE).open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": (n, d)})
-        at = 0
         for entry, shard, part in zip(entries, shards, parts, strict=True):
-            row, first = at, entry.first_id
+            first, n_pictures = entry.first_id, 0
             for table in iter_samples([shard / SHARD_SAMPLES_FILE], extra=["embedding_row"]):
-                places = table["embedding_row"].to_numpy()
-                with_picture = np.flatnonzero(~np.isnan(places.astype(np.float64)))
-                ids[row : row + len(with_picture)] = with_picture + first
-                row, first = row + len(with_picture), first + len(table)
-            if row - at != len(part):
-                raise InputError(f"{shard} holds {len(part)} embeddings for {row - at} pictures: ingest it again")
+                with_picture = np.flatnonzero(table["embedding_row"].is_valid().to_numpy())
+                ids.append(with_picture + first)
+                first, n_pictures = first + len(table), n_pictures + len(with_picture)
+            if (n_pictures, d) != part.shape:
+                raise InputError(
+                    f"{shard} holds embeddings of shape {part.shape} for {n_pictures} pictures and d = {d}: "
+                    f"remove it and ingest it again"
+                )
             file.write(np.ascontiguousarray(part).tobytes())
-            at = row
-    np.save(work / EMBEDDING_IDS_FILE, ids)
+    np.save(work / EMBEDDING_IDS_FILE, np.concatenate([np.empty(0, np.int64), *ids]))
     mapped: npt.NDArray[np.float16] = np.load(work / VECTORS_FILE, mmap_mode="r" if n else None)
     return mapped
