@@ -126,8 +126,8 @@ def _open_engine(settings: Settings, encoder: Encoder | None) -> SearchEngine:
 def _open_registry(settings: Settings) -> Registry:
     """The registry. Only development makes its own keys and database: in production they are decisions."""
     if settings.environment == "development" and not (settings.state_dir / "keys").exists():
-        return Registry.prepare(settings.state_dir, settings.database_url, origin=settings.origin)
-    return Registry(settings.state_dir, settings.database_url)
+        return Registry.prepare(settings.state_dir, settings.database_url, origin=settings.origin_of_new_log)
+    return Registry(settings.state_dir, settings.database_url, origin=settings.origin)
 
 
 async def _refresh(engine: SearchEngine) -> None:

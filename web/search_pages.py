@@ -134,16 +134,16 @@ def answer(
         "site": engine.search_site,
     }
     datasets, place = [dataset] if dataset else None, cursor or None
-    if question.reading == "text" and not question.certain and names_somebody(engine, question.words, datasets):
-        question = Question(question.words, "caption", certain=False)
     result = door[question.reading](question.words, k=k, datasets=datasets, cursor=place)
+    if question.reading == "text" and not question.certain and is_name(result):
+        question = Question(question.words, "caption", certain=False)
+        result = engine.search_caption(question.words, k=k, datasets=datasets, cursor=place)
     return question, result
 
 
-def names_somebody(engine: SearchEngine, words: str, datasets: list[str] | None) -> bool:
-    """Whether captions credit somebody by these words. The engine raises the score of such captions by one."""
-    first = engine.search_text(words, k=1, datasets=datasets).hits[:1]
-    return any(hit.score >= 1 for hit in first)
+def is_name(result: SearchResult) -> bool:
+    """Whether a text search took the words for somebody's name: it raises the scores of captions that credit it by 1."""
+    return any(hit.score >= 1 for hit in result.hits[:1])
 
 
 def results_page(

@@ -40,6 +40,11 @@ class Settings(BaseSettings):
         default="http://127.0.0.1:8000",
         description="The address people and labs see, without a slash at the end. Part of commands shown on the site.",
     )
+    origin: str | None = Field(
+        default=None,
+        description="Name of the log, checked against its key. Left out: not checked, and a new log is named after "
+        "`base_url`.",
+    )
     secret: SecretStr = Field(
         default=SecretStr(DEVELOPMENT_SECRET), description="Seals what the site hands to a browser and takes back."
     )
@@ -82,6 +87,6 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def origin(self) -> str:
-        """Name for a new log: its address without the scheme."""
-        return f"{urlsplit(self.base_url).netloc}{urlsplit(self.base_url).path}/log"
+    def origin_of_new_log(self) -> str:
+        """Name for a new log: the one set, else its address without the scheme."""
+        return self.origin or f"{urlsplit(self.base_url).netloc}{urlsplit(self.base_url).path}/log"

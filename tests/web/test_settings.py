@@ -22,7 +22,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("HELDOUT_BASE_URL", "http://localhost:8123/")
     settings = Settings()
     assert (settings.state_dir, settings.port) == (tmp_path, 8123)
-    assert (settings.base_url, settings.origin) == ("http://localhost:8123", "localhost:8123/log")
+    assert (settings.base_url, settings.origin_of_new_log) == ("http://localhost:8123", "localhost:8123/log")
 
 
 def test_settings_cannot_change_while_running() -> None:
