@@ -5,6 +5,7 @@ captions credit the words asked for as somebody's name, that person's captions c
 their own name.
 """
 
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from indexer.encoder import Encoder
@@ -22,8 +23,13 @@ N_CAPTIONS: Final = 10_000
 """Captions that the caption door lists, and among which quoted phrases are looked for."""
 
 CAPTION_WEIGHT: Final = 2.0
+SOME_WORDS_WEIGHT: Final = 1.0
 CLIP_WEIGHT: Final = 1.0
-"""On the bundled collection a caption weight of 1.5 to 3 is best, for a weak encoder; words are stronger evidence."""
+"""Weights of fusion: the caption has all words, has some of them, and CLIP. Words are the stronger evidence: on the
+bundled collection, with a weak encoder, 1.5 to 3 for the first and 1 to 1.5 for the second are best."""
+
+MAX_WORDS: Final = 8
+"""Words of a query that are looked up one by one."""
 
 NAME_SHARE: Final = 0.2
 """Share of the captions with all words that must credit them for the words to be taken as a name: "by hand" is in
@@ -31,7 +37,7 @@ a few captions with "hand", but "by jane doe" is in many with "jane doe"."""
 
 
 def answer_text(reading: Reading, encoder: Encoder, text: str) -> Answer:
-    """Pictures that look like the text, or whose caption says it.
+    """Pictures that look like the text, or whose caption says it or a part of it.
 
     Quoted phrases must stand in the caption, so then only captions answer, ranked with CLIP's help.
 
@@ -47,7 +53,10 @@ def answer_text(reading: Reading, encoder: Encoder, text: str) -> Answer:
     if query.phrases:
         allowed = {candidate.ref for candidate in said}
         alike = [candidate for candidate in alike if candidate.ref in allowed]
-    ranked = merge.by_rank(said, alike, weights=(CAPTION_WEIGHT, CLIP_WEIGHT))
+        some = []
+    else:
+        some = _some_words(reading, query, {candidate.ref for candidate in said})
+    ranked = merge.by_rank(said, some, alike, weights=(CAPTION_WEIGHT, SOME_WORDS_WEIGHT, CLIP_WEIGHT))
     name = words.fold(query.text)
     credited = sum(words.credits_name(texts[candidate.ref], name) for candidate in said)
     if credited and credited >= NAME_SHARE * len(said):
@@ -96,3 +105,22 @@ def _captions(reading: Reading, query: Query, k: int) -> _Said:
     whole = {ref for ref, text in texts.items() if words.has_all_words(words.fold(text), asked)}
     found.sort(key=lambda pair: 0 if pair[0] in whole else 1 if pair[0] in texts else 2)
     return _Said(merge.captioned(found), texts, is_cut)
+
+
+def _some_words(reading: Reading, query: Query, known: set[Ref]) -> list[Candidate]:
+    """Captions by the words of the query that they have, rare words counting more: "coffee mug" for "cup of coffee".
+
+    Empty for a single word, which `_captions` looks for already. Those in `known` carry no evidence of their own.
+    """
+    asked = words.content_words(query.text)[:MAX_WORDS]
+    if len(asked) < 2:
+        return []
+    relevance: dict[Ref, float] = {}
+    for word in asked:
+        for dataset, generation in reading.generations.items():
+            scores, ids = generation.search_caption(word, N_RANKED)
+            for score, sample in zip(scores.tolist(), ids.tolist(), strict=True):
+                ref = Ref(dataset, sample)
+                relevance[ref] = relevance.get(ref, 0.0) + score
+    best = sorted(relevance.items(), key=lambda pair: (-pair[1], pair[0]))[:N_RANKED]
+    return [replace(each, evidence=()) if each.ref in known else each for each in merge.captioned(best)]

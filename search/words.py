@@ -22,6 +22,36 @@ _CREDIT: Final = (
 )
 _AFTER: Final = ("art", "artist", "credit0mark", "gallery", "illustration", "photography", "portfolio", "studio")
 
+_FUNCTION_WORDS: Final = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "by",
+        "for",
+        "from",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "of",
+        "on",
+        "onto",
+        "or",
+        "over",
+        "the",
+        "this",
+        "to",
+        "under",
+        "with",
+        "without",
+    ]
+)
+
 
 @dataclass(frozen=True)
 class Query:
@@ -61,6 +91,12 @@ def fold(text: str) -> str:
     'jane d oe 3'
     """
     return " ".join(word for unit in split_units(text) for word in unit)
+
+
+def content_words(text: str) -> list[str]:
+    """The different words of a text that mean something by themselves; a run of a script without breaks is one."""
+    units = ("".join(unit) for unit in split_units(text))
+    return list(dict.fromkeys(unit for unit in units if unit not in _FUNCTION_WORDS))
 
 
 def has_phrase(folded: str, phrase: str) -> bool:

@@ -108,3 +108,11 @@ def test_captions_in_scripts_without_word_breaks_are_found(engine: SearchEngine)
         assert _captions(result.hits) == ["海辺の赤い車の絵"], text
     assert engine.search_caption("青い車").hits == []
     assert engine.search_text("赤い車", datasets=["art"]).hits[0].label == "caption"
+
+
+def test_captions_with_some_of_the_words_are_found_after_those_with_all(engine: SearchEngine) -> None:
+    hits = engine.search_text("the lost castle of shapes number 17", k=200, datasets=["art"]).hits
+    said = [hit.sample.caption or "" for hit in hits if hit.label == "caption"]
+    assert any("castle" in caption for caption in said)
+    assert "number 17" in said[0]
+    assert all(sum(proof.channel == "caption" for proof in hit.evidence) <= 1 for hit in hits)

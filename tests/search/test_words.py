@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heldout.errors import InputError
-from search.words import MAX_QUERY_CHARS, clean, credits_name, fold, has_all_words, has_phrase, parse_query
+from search.words import (
+    MAX_QUERY_CHARS,
+    clean,
+    content_words,
+    credits_name,
+    fold,
+    has_all_words,
+    has_phrase,
+    parse_query,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +88,7 @@ def test_a_credit_is_found(caption: str) -> None:
 @pytest.mark.parametrize("caption", ["Jane Doe with a fox", "by Jane Doering", "standby Jane Doe", "by Mary Jane Doe"])
 def test_a_mention_is_no_credit(caption: str) -> None:
     assert not credits_name(caption, "jane doe")
+
+
+def test_function_words_and_repetitions_are_not_looked_up() -> None:
+    assert content_words("a Cup of the coffee, of coffee 赤い車") == ["cup", "coffee", "赤い車"]
