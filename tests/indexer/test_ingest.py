@@ -20,6 +20,8 @@ import pytest
 
 from heldout.errors import ConflictError, InputError
 from heldout.pictures import fingerprint
+from indexer.build import build
+from indexer.generation import Generation
 from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
 from indexer.samples import FIXED_SCHEMA
@@ -301,3 +303,36 @@ def test_killed_anywhere_a_run_ends_with_the_same_bytes(
     _, said = last.communicate(timeout=120)
     assert last.returncode == 0, said.decode()
     assert _bytes(tmp_path / "killed" / "small") == _bytes(tmp_path / "whole" / "small")
+
+
+def test_a_decoder_that_dies_ends_the_run_and_loses_nothing(tmp_path: Path, make: Any, onnx_folder: Path) -> None:
+    source = tmp_path / "source"
+    make.tar(source / "0.tar", make.rows(5))
+    make.tar(source / "1.tar", make.rows(2000, first=1000), sibling=False)
+    run = _start(source, tmp_path, onnx_folder)
+    partial = tmp_path / "small" / "shards" / ".1.partial"
+    deadline = time.monotonic() + 60
+    while not partial.exists() and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    decoders = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    for pid in decoders:
+        os.kill(pid, signal.SIGKILL)
+    _, said = run.communicate(timeout=60)
+    assert decoders
+    assert run.returncode == 3
+    assert "a decoding process died" in said.decode()
+    assert [path.name for path in (tmp_path / "small" / "shards").iterdir()] == ["0"]
+
+
+def test_an_empty_shard_is_a_shard(tmp_path: Path, encoder: OnnxEncoder) -> None:
+    table = pa.table({"url": pa.array([], pa.string()), "text": pa.array([], pa.string())})
+    pq.write_table(table, tmp_path / "0.parquet")
+    report = ingest([tmp_path / "0.parquet"], release=tmp_path / "release", encoder=encoder, workers=0)
+    assert (report.ingested, report.n_samples) == (["0"], 0)
+    build(tmp_path / "release")
+    generation = Generation.open(tmp_path / "release")
+    assert generation.n == 0
+    assert generation.search_caption("a", 5)[1].tolist() == []
+    assert generation.url_range("", "~", limit=5).tolist() == []
+    assert generation.sha256_lookup(bytes(32)).tolist() == []
