@@ -45,16 +45,19 @@ def sections(result: SearchResult, kind: str, opted_out: Collection[SampleRef]) 
     A picture or an address is answered by how sure the answer is, the surest first. Words are answered in one section,
     in the order of the engine.
     """
-    built = [(_label(result, group), _card(result, group, at, opted_out)) for at, group in enumerate(result.groups)]
+    built = [
+        (result.hits[group.hits[0]].label, _card(result, group, at, kind, opted_out))
+        for at, group in enumerate(result.groups)
+    ]
     if kind in _FOR_WORDS:
         title, explanation = _FOR_WORDS[kind]
         cards = [card for _, card in built]
-        return [Section("all", title, explanation, _n_samples(cards), cards)] if cards else []
+        return [Section("all", title, explanation, kind != "text", _n_samples(cards), cards)] if cards else []
     answer = []
     for label, (title, explanation) in _BY_LABEL.items():
         cards = [card for card_label, card in built if card_label == label]
         if cards:
-            answer.append(Section(label, title, explanation, _n_samples(cards), cards))
+            answer.append(Section(label, title, explanation, label != "similar", _n_samples(cards), cards))
     return answer
 
 
@@ -71,7 +74,7 @@ def alternative_text(sample: Sample) -> str:
     return sample.caption or f"picture without a caption from {sample.host or 'an unknown site'}"
 
 
-def _card(result: SearchResult, group: Group, position: int, opted_out: Collection[SampleRef]) -> Card:
+def _card(result: SearchResult, group: Group, position: int, kind: str, opted_out: Collection[SampleRef]) -> Card:
     hits = [result.hits[at] for at in group.hits]
     face, samples = hits[0].sample, result.samples_of(group)
     shown = next((sample for sample in samples if sample.status == "ok"), face)
@@ -83,7 +86,7 @@ def _card(result: SearchResult, group: Group, position: int, opted_out: Collecti
         alt=alternative_text(face),
         caption=face.caption or "",
         label=hits[0].label,
-        evidence=_evidence(hits[0]),
+        evidence=_evidence(hits[0], kind),
         host=face.host or "",
         size=_size(face),
         dataset=face.dataset,
@@ -111,11 +114,7 @@ def _sample(sample: Sample, label: str, result: SearchResult, opted_out: Collect
     )
 
 
-def _label(result: SearchResult, group: Group) -> str:
-    return result.hits[group.hits[0]].label
-
-
-def _evidence(hit: Hit) -> str:
+def _evidence(hit: Hit, kind: str) -> str:
     best = hit.evidence[0]
     match best.channel:
         case "bytes":
@@ -125,7 +124,7 @@ def _evidence(hit: Hit) -> str:
         case "pdq":
             return f"{best.value:.0f} of 256 fingerprint bits differ"
         case "clip":
-            return f"Looks alike: {best.value:.2f}, not verified"
+            return f"{'Fits the words' if kind == 'text' else 'Looks alike'}: {best.value:.2f}, not verified"
         case "caption" | "site":
             return ""  # the label says it
 

@@ -99,6 +99,8 @@ class Section:
     label: str
     title: str
     explanation: str
+    is_sure: bool
+    """Whether one click may select all of it. Never what only looks alike: most of that is somebody else's."""
     n_samples: int
     cards: list[Card]
 

@@ -142,7 +142,7 @@ def answer(
 
 
 def is_name(result: SearchResult) -> bool:
-    """Whether a text search took the words for somebody's name: it raises the scores of captions that credit it by 1."""
+    """Whether a text search took the words for a name: it raises the scores of captions that credit it by 1."""
     return any(hit.score >= 1 for hit in result.hits[:1])
 
 

@@ -220,3 +220,9 @@ def test_a_form_without_a_file_is_refused_with_advice(site: TestClient) -> None:
 def test_settings_may_name_no_suggestions(settings: Settings, open_site: Callable[[Settings], TestClient]) -> None:
     site = open_site(settings.model_copy(update={"suggestions": None}))
     assert get(site, "/").all("ul", class_="tries") == []
+
+
+@pytest.mark.parametrize(("query", "offered"), [("jane.example", True), ("jane+doe", True), ("red+shapes", False)])
+def test_one_click_never_selects_what_only_looks_alike(site: TestClient, *, query: str, offered: bool) -> None:
+    page = get(site, f"/search?q={query}")
+    assert bool(page.all("button", data_select_all="")) == offered
