@@ -28,7 +28,7 @@ def nearest_embeddings(
     for dataset, generation in generations.items():
         scores, ids = generation.search_embedding(embedding, k, nprobe=nprobe, rerank=rerank)
         found += [
-            (Ref(dataset, sample), score)
+            (Ref(dataset, sample), min(score, 1.0))  # rounding to float16 can lift a cosine over 1
             for score, sample in zip(scores[0].tolist(), ids[0].tolist(), strict=True)
             if sample >= 0
         ]
