@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
-from starlette.concurrency import run_in_threadpool
 
 from heldout.checkpoint import Verifier, open_checkpoint, to_base64
 from heldout.errors import InputError, NotFoundError
@@ -75,7 +74,7 @@ def check(
 
 
 @routes.post("/opt-out/confirm", dependencies=SAME_ORIGIN)
-async def opt_out(
+def opt_out(
     *,
     request: Request,
     fields: FieldsDep,
@@ -86,28 +85,22 @@ async def opt_out(
 ) -> Response:
     """Record the opt-out; the receipt is there at once."""
     now = datetime.now(UTC)
-
-    def record() -> Claim | ConfirmPage:
-        selection = parse_selection(fields)
-        check_seal(settings.secret.get_secret_value(), _sealed_text(selection), _first(fields, "seal"), now=now)
-        subjects = subjects_of(selection, samples_of(engine, selection))
-        try:
-            wanted = claim_request(fields, subjects)
-        except InputError as error:
-            page = confirm_page(selection, engine, registry, settings, now=now)
-            return replace(
-                page,
-                problem=str(error),
-                scopes=_all(fields, "scope"),
-                acting_as=_first(fields, "acting_as"),
-                contact=_first(fields, "contact"),
-            )
-        return registry.submit(wanted, idempotency_key=_once(fields))
-
-    answer = await run_in_threadpool(record)
-    if isinstance(answer, ConfirmPage):
-        return pages.render(request, "confirm.html", answer, status=422)
-    return RedirectResponse(f"/claims/{answer.id}/done", status_code=303)
+    selection = parse_selection(fields)
+    check_seal(settings.secret.get_secret_value(), _sealed_text(selection), _first(fields, "seal"), now=now)
+    subjects = subjects_of(selection, samples_of(engine, selection))
+    try:
+        wanted = claim_request(fields, subjects)
+    except InputError as error:
+        page = replace(
+            confirm_page(selection, engine, registry, settings, now=now),
+            problem=str(error),
+            scopes=_all(fields, "scope"),
+            acting_as=_first(fields, "acting_as"),
+            contact=_first(fields, "contact"),
+        )
+        return pages.render(request, "confirm.html", page, status=422)
+    claim = registry.submit(wanted, idempotency_key=_once(fields))
+    return RedirectResponse(f"/claims/{claim.id}/done", status_code=303)
 
 
 @routes.get("/claims/{claim_id}/done")
@@ -126,7 +119,7 @@ def done(
 
 
 @routes.get("/claims/{claim_id}")
-def claim(request: Request, claim_id: str, pages: PagesDep, registry: RegistryDep) -> HTMLResponse:
+def show_claim(request: Request, claim_id: str, pages: PagesDep, registry: RegistryDep) -> HTMLResponse:
     """A claim and its receipt, checked as a stranger would."""
     found = registry.claim(claim_id)
     try:

@@ -1,44 +1,21 @@
 """Pages of searching: the first page, and results for words, an address, a site, a name or a picture."""
 
-import base64
-import io
-from collections import Counter
-from collections.abc import Mapping
 from typing import Annotated
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from PIL import Image, ImageOps
 from starlette.concurrency import run_in_threadpool
 
-from heldout.fingerprints import MIN_QUALITY
-from heldout.pictures import decode_picture, fingerprint_image
-from heldout.records import ImageSubject, SearchResult
-from heldout.urls import canonical_key
+from heldout.records import SearchResult
 from search.engine import SearchEngine
 from search.uploads import read_picture
-from web.cards import sections
-from web.contexts import Asked, DatasetLine, ReadingLink, ResultsPage, SearchBox, SearchPage, Section
+from web.contexts import DatasetLine, ResultsPage, SearchBox, SearchPage
 from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep, SuggestionsDep
 from web.opted_out import opted_out_in
-from web.questions import Question, Reading, understand
-from web.selection import format_picture
+from web.questions import Question, understand
+from web.results import asked_picture, asked_words, href, main_site, readings, results_page
 
 routes = APIRouter(include_in_schema=False)
-
-SURE = ("exact", "near")
-"""Labels that say it is the same picture."""
-MAIN_SITE_SHARE = 1 / 3
-PREVIEW_SIDE = 192
-"""In pixels: the picture somebody asked with, shown beside its results."""
-
-_READING_WORDS: dict[Reading, str] = {
-    "text": "What it shows or says",
-    "caption": "Only captions with these words",
-    "url": "As an address",
-    "site": "As a site",
-}
 
 
 @routes.get("/")
@@ -79,9 +56,9 @@ def results_for_words(
         asked_words(question, result),
         result,
         registry_refs=opted_out_in(registry, result),
-        readings=_readings(question, dataset, main_site(result) if question.reading == "caption" else None),
-        first_href=_href(same) if cursor else None,
-        next_href=_href(same | {"cursor": result.next_cursor}) if result.next_cursor else None,
+        ways_on=readings(question, dataset, main_site(result) if question.reading == "caption" else None),
+        first_href=href(same) if cursor else None,
+        next_href=href(same | {"cursor": result.next_cursor}) if result.next_cursor else None,
     )
     return pages.render(request, "results.html", page)
 
@@ -144,134 +121,3 @@ def answer(
 def is_name(result: SearchResult) -> bool:
     """Whether a text search took the words for a name: it raises the scores of captions that credit it by 1."""
     return any(hit.score >= 1 for hit in result.hits[:1])
-
-
-def results_page(
-    box: SearchBox,
-    asked: Asked,
-    result: SearchResult,
-    *,
-    registry_refs: set[tuple[str, int]],
-    readings: list[ReadingLink] | None = None,
-    first_href: str | None = None,
-    next_href: str | None = None,
-) -> ResultsPage:
-    """An answer as a page."""
-    built = sections(result, asked.kind, registry_refs)
-    return ResultsPage(
-        box=box,
-        asked=asked,
-        readings=readings or [],
-        sections=built,
-        summary=summary(asked.kind, built, result.total, has_pages=bool(first_href or next_href)),
-        notes=result.notes,
-        first_href=first_href,
-        next_href=next_href,
-    )
-
-
-def summary(kind: str, found: list[Section], total: int | None, *, has_pages: bool) -> str:
-    """What was found, in one or two sentences."""
-    cards = [card for section in found for card in section.cards]
-    if not cards:
-        return "Nothing found."
-    if kind == "picture":
-        copies = [
-            sample for section in found if section.label in SURE for card in section.cards for sample in card.samples
-        ]
-        n_alike = sum(len(section.cards) for section in found if section.label not in SURE)
-        alike = f"{n_alike} {'other looks' if n_alike == 1 else 'others look'} alike, not verified." if n_alike else ""
-        if not copies:
-            return f"No copy of it was found. {alike}"
-        n_sites = len({sample.host for sample in copies if sample.host})
-        return f"{_many(len(copies), 'copy', 'copies')} found, on {_many(n_sites, 'site', 'sites')}. {alike}".rstrip()
-    n_samples = sum(section.n_samples for section in found)
-    text = _many(len(cards), "picture", "pictures")
-    if n_samples != len(cards):
-        text += f", {n_samples:,} with their copies"
-    if has_pages:
-        text += ", on this page" if total is None else f", on this page; {total:,} in all"
-    return text + "."
-
-
-def asked_words(question: Question, result: SearchResult) -> Asked:
-    """The question, said back. An address that nothing was found at can be opted out all the same."""
-    quoted = f"\u201c{question.words}\u201d"
-    titles: dict[Reading, str] = {
-        "text": quoted,
-        "caption": f"Captions with {quoted}",
-        "url": "This address",
-        "site": f"Pictures from {question.words}",
-    }
-    address = ""
-    if question.reading == "url" and not result.hits:
-        address = question.words if "://" in question.words else f"https://{question.words.removeprefix('//')}"
-        canonical_key(address)
-    return Asked(
-        kind=question.reading,
-        title=titles[question.reading],
-        words=question.words,
-        preview=None,
-        extra_name="address" if address else "",
-        extra_value=address,
-        extra_words="",
-    )
-
-
-def asked_picture(data: bytes, result: SearchResult) -> Asked:
-    """The picture, shown back small, and its fingerprints in case it is to be opted out itself."""
-    image = decode_picture(data)
-    found = fingerprint_image(image, data)
-    is_known = any(evidence.channel == "bytes" for hit in result.hits for evidence in hit.evidence)
-    subject = ImageSubject(pdq=found.pdq[0].tobytes().hex(), quality=found.quality, sha256=found.sha256.hex())
-    reach = "and its copies" if found.quality >= MIN_QUALITY else "(this very file: it is too plain for its copies)"
-    return Asked(
-        kind="picture",
-        title="Your picture",
-        words="",
-        preview=_preview(image),
-        extra_name="" if is_known else "picture",
-        extra_value="" if is_known else format_picture(subject),
-        extra_words=f"Also opt out the picture I searched with {reach}, in data sets that are not searched here.",
-    )
-
-
-def _many(n: int, one: str, many: str) -> str:
-    return f"{n:,} {one if n == 1 else many}"
-
-
-def _preview(image: Image.Image) -> str:
-    out = io.BytesIO()
-    ImageOps.contain(image, (PREVIEW_SIDE, PREVIEW_SIDE)).save(out, "WEBP", quality=70)
-    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
-
-
-def main_site(result: SearchResult) -> str | None:
-    """The site that most of the results are from, if one is: an artist's own, when the words are her name."""
-    hosts = Counter(hit.sample.host for hit in result.hits if hit.sample.host)
-    if not hosts:
-        return None
-    host, n = hosts.most_common(1)[0]
-    return host.removeprefix("www.") if n >= MAIN_SITE_SHARE * len(result.hits) else None
-
-
-def _readings(question: Question, dataset: str, site: str | None) -> list[ReadingLink]:
-    """Other ways to take the same words, where there are any, and a way on from a name to its site."""
-    ways: list[Reading] = ["text", "caption"]
-    if question.reading in {"url", "site"}:
-        ways = ["site", "caption"] if question.reading == "site" else ["url", "site", "caption"]
-    links = [
-        ReadingLink(
-            words=_READING_WORDS[way],
-            href=_href({"q": question.words, "as": way, "dataset": dataset}),
-            current=way == question.reading,
-        )
-        for way in ways
-    ]
-    if site is not None:
-        links.append(ReadingLink(f"Everything from {site}", _href({"q": site, "dataset": dataset}), current=False))
-    return links
-
-
-def _href(query: Mapping[str, str | None]) -> str:
-    return "/search?" + urlencode({name: value for name, value in query.items() if value})

@@ -37,6 +37,9 @@ def main() -> int:
     parser.add_argument("--model", type=Path, default=MODEL, help="encoder folder")
     parser.add_argument("--only", default="", help="names of pages, by comma; all if left out")
     options = parser.parse_args()
+    if not (options.model / "encoder.json").is_file():
+        print(f"{options.model} is not an encoder's folder: give one with --model", file=sys.stderr)  # noqa: T201
+        return 2
     options.out.mkdir(parents=True, exist_ok=True)
     datasets = index_collection(options.model)
     with tempfile.TemporaryDirectory() as state, sync_playwright() as playwright:

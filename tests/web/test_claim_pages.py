@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from heldout.leaves import OptOutLeaf, UrlDigest
 from heldout.receipts import verify_receipt
 from heldout.urls import canonical_key, key_digest
+from registry.service import Registry
 from tests.web.html import Answer, Element, read_page
 from web.settings import Settings
 
@@ -125,6 +126,17 @@ def test_the_claims_page_proves_it(site: TestClient) -> None:
     assert page.one("p", class_="stamp").text == "In force"
     assert "estate (declared)" in page.text
     assert page.one("pre", aria_label="Signed checkpoint").text.startswith("testserver/log 1 ")
+
+
+def test_a_claim_that_was_taken_back_says_so(site: TestClient, settings: Settings) -> None:
+    form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
+    place = post(site, "/opt-out/confirm", fields(form)).headers["location"].removesuffix("/done")
+    with Registry(settings.state_dir) as registry:
+        registry.withdraw(place.removeprefix("/claims/"), reason="by-claimant")
+    page = page_of(site.get(place, headers=HTML))
+    assert page.all("p", class_="stamp") == []
+    assert "taken back" in page.one("dl", class_="facts").text
+    assert len([row for row in page.one("aside").all("dt") if row.text == "Entry"]) == 2
 
 
 def test_a_form_sent_twice_is_one_claim(site: TestClient) -> None:
