@@ -20,7 +20,7 @@ SCHEMAS = {
         "URL TEXT top_caption all_captions all_similarities WIDTH HEIGHT similarity hash pwatermark punsafe",
         {"url": "URL", "caption": "TEXT", "width": "WIDTH", "height": "HEIGHT"},
     ),
-    "relaion": ("url caption similarity", {"url": "url", "caption": "caption"}),
+    "re-laion": ("url caption similarity", {"url": "url", "caption": "caption"}),
     "datacomp": (
         "uid url text original_width original_height clip_b32_similarity_score face_bboxes sha256",
         {
