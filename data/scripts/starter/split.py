@@ -1,16 +1,17 @@
 """Part the pictures into training, validation and test, and keep the bundled collection out of all three.
 
-    python data/scripts/starter/split.py WORK SELECTION
+    python data/scripts/starter/split.py WORK data/collection/CREDITS.csv
 
-SELECTION is a JSON list of objects whose `path` is a picture of the bundled collection, below openclipart's root and
-without extension.  Test and validation consist of whole artists.  Training loses every picture that has the same folder
-and stem as one that is held out, or lies within PDQ distance 31 of one in any orientation.
+The bundled collection is what the column `original_file` of its CREDITS.csv names.  Test and validation are whole
+artists.  Training loses every picture that has the same folder and stem as one that is held out, or lies within PDQ
+distance 31 of one in any orientation.
 Reads WORK/rows.jsonl, WORK/pdq.npy; writes WORK/splits.json, the ids of each part.  Which pictures are for test and
 validation was drawn once and is in `held_out.json` beside this file.
 """
 
 import argparse
 import collections
+import csv
 import json
 import math
 import random
@@ -85,12 +86,14 @@ def main() -> None:
     """Write WORK/splits.json and print the sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("selection", type=Path)
+    parser.add_argument("credits", type=Path)
     arguments = parser.parse_args()
     work: Path = arguments.work
     rows = [json.loads(line) for line in (work / "rows.jsonl").open(encoding="utf-8")]
     pdq = np.load(work / "pdq.npy")
-    paths = [item["path"] for item in json.loads(arguments.selection.read_text(encoding="utf-8"))]
+    with arguments.credits.open(encoding="utf-8", newline="") as file:
+        files = {row["original_file"] for row in csv.DictReader(file) if row["original_file"]}
+    paths = sorted(file.removeprefix("svg/").removeprefix("png/").rpartition(".")[0] for file in files)
     collection = {f"openclipart/{path}" for path in paths}
 
     if not HELD_OUT.exists():
