@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +40,14 @@ class MinAssurance(StrEnum):
     HOST = "host"
     CREDENTIAL = "credential"
     REVIEWED = "reviewed"
+
+
+class EmitKind(StrEnum):
+    """`heldout.filtering.EMITS`; a test compares them."""
+
+    REMOVAL = "removal"
+    URL_LIST = "url-list"
+    DATACOMP_UIDS = "datacomp-uids"
 
 
 AllowUnverified = Annotated[
@@ -139,7 +148,10 @@ def pull(
 def filter_(
     *,
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="IN...", help="Parquet or webdataset tar shards, or folders.")
+        list[Path],
+        typer.Argument(
+            metavar="IN...", help="Shards, or folders: parquet, webdataset tar, JSONL, CSV, TSV; .gz of text."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder of the outputs and report.json.")],
     list_path: ListOption,
@@ -148,13 +160,37 @@ def filter_(
     url_column: Annotated[
         str | None, typer.Option("--url-column", metavar="NAME", help="URL column, if it is not called url or URL.")
     ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Only entries first declared on this day or before."),
+    ] = None,
+    emit: Annotated[
+        list[EmitKind] | None,
+        typer.Option(
+            help="Write besides: what was dropped, url and caption of what was kept, or its uids; repeatable."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write no shards: counts, a report, what is emitted.")
+    ] = False,
     allow_unverified: AllowUnverified = False,
     as_json: AsJson = False,
 ) -> None:
-    """Drop the samples that a list excludes from shards, and write a report of what was applied."""
+    """Drop the samples that a list excludes from shards, and write a report of what was applied.
+
+    Run again after it was stopped, it goes on where it was.
+    """
     from heldout.filtering import FilterOptions, filter_shards
 
-    options = FilterOptions(list_path, _assurance(min_assurance), allow_unverified, url_column)
+    options = FilterOptions(
+        list_path,
+        _assurance(min_assurance),
+        allow_unverified,
+        url_column,
+        as_of=None if as_of is None else as_of.date(),
+        emit=frozenset(kind.value for kind in emit or ()),
+        dry_run=dry_run,
+    )
     with _progress("shards") as progress:
         result = filter_shards(inputs, out, options, workers=workers, progress=progress)
     _tell_doubts(result.doubts)
@@ -165,6 +201,7 @@ def filter_(
         _print_json(
             {
                 "report": None if result.report is None else os.fspath(result.report),
+                "emitted": result.emitted,
                 "n_shards": len(result.shards),
                 "failed": {name: str(error) for name, error in result.failures.items()},
                 "total": total,
@@ -173,7 +210,7 @@ def filter_(
     else:
         print(
             f"{out}: {len(result.shards)} shards, {total['n_in']} samples in, {total['n_kept']} kept, "
-            f"{total['n_dropped']} dropped{_by_kind(total['dropped'])}"
+            f"{total['n_dropped']} dropped{_by_kind(total['dropped'])}{'; no shards were written' if dry_run else ''}"
         )
         for key, what in (
             ("n_unreadable_urls", "URLs could not be read, and were not checked"),
@@ -343,7 +380,7 @@ def _verify_report(path: Path, list_path: Path | None, *, allow_unverified: bool
         return
     missing = f", {len(checked.missing)} are not here" if checked.missing else ""
     print(
-        f"{path}: {checked.n_intact} shards are as the run wrote them{missing}; {checked.total['n_dropped']} of "
+        f"{path}: {checked.n_intact} files are as the run wrote them{missing}; {checked.total['n_dropped']} of "
         f"{checked.total['n_in']} samples were dropped by the list with manifest {checked.manifest_sha256}"
     )
 

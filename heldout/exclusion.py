@@ -29,6 +29,7 @@ Kind = Literal["url", "sha256", "pdq"]
 """How a sample met an entry: same canonical URL, same bytes, or a copy by PDQ."""
 
 NO_RULE: Final = -1
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 _OPTED_OUT: Final = 0  # preference code of train-ai=n; 1 is train-ai=y, which excludes nothing
 
 _COMMON: Final = {"preference": pa.uint8(), "assurance": pa.uint8(), "since": pa.date32()}
@@ -85,7 +86,7 @@ class Matches:
 
     def since_date(self, position: int) -> date:
         """Since when the entry at this position has been in force."""
-        return date.fromordinal(date(1970, 1, 1).toordinal() + int(self.since[position]))
+        return date.fromordinal(_EPOCH + int(self.since[position]))
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,14 @@ class _Entries:
 class ExclusionList:
     """The entries of one version of a list that exclude something."""
 
-    def __init__(self, version: StoredVersion, urls: pa.Table, images: pa.Table, min_assurance: Assurance) -> None:
+    def __init__(
+        self, version: StoredVersion, urls: pa.Table, images: pa.Table, min_assurance: Assurance, as_of: date | None
+    ) -> None:
         """Use `open`."""
         self._version = version
         self.min_assurance = min_assurance
-        urls, images = _in_force(urls, min_assurance), _in_force(images, min_assurance)
+        self.as_of = as_of
+        urls, images = (_in_force(table, min_assurance, as_of) for table in (urls, images))
         self._key_index = KeyIndex(urls["key"].to_numpy())
         self._urls = _Entries(urls["assurance"].to_numpy(), urls["since"].cast(pa.int32()).to_numpy())
         self._images = _Entries(images["assurance"].to_numpy(), images["since"].cast(pa.int32()).to_numpy())
@@ -129,6 +133,7 @@ class ExclusionList:
         allow_unverified: bool = False,
         now: datetime | None = None,
         version: str | None = None,
+        as_of: date | None = None,
     ) -> "ExclusionList":
         """Verify and load the version in force of a pulled list.
 
@@ -138,6 +143,7 @@ class ExclusionList:
             allow_unverified: go on without proof; see `doubts`.
             now: for tests of freshness.
             version: name of a version folder, to open the same one again.
+            as_of: leave out entries that were first declared after this day.
 
         Raises:
             NotFoundError: nothing was pulled there.
@@ -156,7 +162,7 @@ class ExclusionList:
         )
         _check_sorted(urls["key"].to_numpy())
         stored = replace(stored, doubts=(*stored.doubts, *doubts.reasons))
-        return cls(stored, urls, images, min_assurance)
+        return cls(stored, urls, images, min_assurance, as_of)
 
     @property
     def version(self) -> StoredVersion:
@@ -246,9 +252,11 @@ def sha256_of(value: str | bytes | None) -> bytes | None:
     return value if value is not None and len(value) == hashlib.sha256().digest_size else None
 
 
-def _in_force(table: pa.Table, min_assurance: Assurance) -> pa.Table:
+def _in_force(table: pa.Table, min_assurance: Assurance, as_of: date | None) -> pa.Table:
     preference, assurance = table["preference"].to_numpy(), table["assurance"].to_numpy()
     mask = (preference == _OPTED_OUT) & (assurance >= ASSURANCES.index(min_assurance))
+    if as_of is not None:
+        mask &= table["since"].cast(pa.int32()).to_numpy() <= as_of.toordinal() - _EPOCH
     return table.filter(pa.array(mask))
 
 

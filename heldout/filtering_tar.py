@@ -8,31 +8,28 @@ Two passes: the first reads every sample and decides, the second copies. Memory 
 and fingerprints. Pictures are decoded only if the list has any to compare, which needs the extra heldout[images].
 """
 
-import hashlib
-import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 
 from heldout.errors import InputError
-from heldout.exclusion import ExclusionList, Kind, Matches, sha256_of
-from heldout.fingerprints import N_ORIENTATIONS, PDQ_BYTES
+from heldout.exclusion import ExclusionList
+from heldout.filtering_columns import CAPTION_NAMES, ID_NAMES
+from heldout.filtering_decision import Decision, Rule, decide
+from heldout.filtering_emit import SAID, Emitter
+from heldout.filtering_evidence import PICTURE_SUFFIXES, Evidence, fingerprinter
 from heldout.report import Tally
 
-PICTURE_SUFFIXES: Final = frozenset({"avif", "bmp", "gif", "jfif", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
 MAX_MEMBER_BYTES: Final = 512 * 1024 * 1024
 """Largest picture or JSON read into memory."""
 
-Fingerprinter = Callable[[bytes], tuple[npt.NDArray[np.uint8], int]]
-"""Picture bytes -> ((8, 32) uint8, quality). Raises InputError if they are no picture."""
-
 _COPY_BYTES = 4 * 1024 * 1024
+_NO_RULES: Final[Mapping[str, Rule]] = {}
 
 
 @dataclass(frozen=True)
@@ -45,91 +42,103 @@ class _Span:
 
 
 @dataclass
-class _Evidence:
-    """What the first pass finds to look up: values, and for each the number of its sample."""
+class _Contents:
+    """What the first pass finds."""
 
-    fingerprint: Fingerprinter | None
-    """None if the list has no picture to compare."""
-    urls: list[tuple[int, str]] = field(default_factory=list)
-    digests: list[tuple[int, bytes]] = field(default_factory=list)
-    hashes: list[tuple[int, npt.NDArray[np.uint8], int]] = field(default_factory=list)
-    """(sample, (8, 32) uint8, quality)."""
-    unreadable_urls: set[int] = field(default_factory=set)
-    unreadable_pictures: set[int] = field(default_factory=set)
+    evidence: Evidence
+    samples: dict[str, int] = field(default_factory=dict)
+    """Keys, in order, and their numbers."""
+    spans: list[_Span] = field(default_factory=list)
+    said: list[dict[str, str]] = field(default_factory=list)
+    """For each sample, if anything is emitted."""
 
-    def look_at_picture(self, data: bytes, number: int) -> None:
-        """Take a picture's digest and, if it can be decoded, its PDQ."""
-        self.digests.append((number, hashlib.sha256(data).digest()))
-        if self.fingerprint is not None:
-            try:
-                self.hashes.append((number, *self.fingerprint(data)))
-            except InputError:
-                self.unreadable_pictures.add(number)
-
-    def look_at_json(self, data: bytes, number: int) -> None:
-        """Take the URL and the original's digest that img2dataset wrote."""
-        try:
-            fields = json.loads(data)
-        except (ValueError, RecursionError):
-            fields = None
-        if not isinstance(fields, dict):
-            self.unreadable_urls.add(number)
-            return
-        for name, value in fields.items():
-            if name.lower() == "url" and isinstance(value, str):
-                self.urls.append((number, value))
-            elif name.lower() == "sha256" and isinstance(value, str):
-                digest = sha256_of(value)
-                if digest is not None:
-                    self.digests.append((number, digest))
-
-    def answers(self, n_samples: int, exclusions: ExclusionList) -> dict[Kind, Matches]:
-        """The list's answers, one per sample and kind."""
-        urls = exclusions.lookup_urls([url for _, url in self.urls])
-        self.unreadable_urls |= {self.urls[i][0] for i in np.flatnonzero(urls.unreadable)}
-        digests = exclusions.lookup_sha256([digest for _, digest in self.digests])
-        hashes = exclusions.lookup_pdq(
-            np.array([pdq for _, pdq, _ in self.hashes], dtype=np.uint8).reshape(-1, N_ORIENTATIONS, PDQ_BYTES),
-            np.array([quality for _, _, quality in self.hashes], dtype=np.uint8),
-        )
-        return {
-            "url": urls.grouped([number for number, _ in self.urls], n_samples),
-            "sha256": digests.grouped([number for number, _ in self.digests], n_samples),
-            "pdq": hashes.grouped([number for number, _, _ in self.hashes], n_samples),
-        }
+    @property
+    def keys(self) -> list[str]:
+        """The samples' keys without folders: img2dataset's."""
+        return [key.rpartition("/")[2] for key in self.samples]
 
 
-def filter_tar(source: Path, stream: BufferedRandom, exclusions: ExclusionList) -> Tally:
-    """Write what is kept of a shard to an open file.
+def filter_tar(
+    source: Path,
+    stream: BufferedRandom | None,
+    exclusions: ExclusionList,
+    *,
+    also: Mapping[str, Rule] = _NO_RULES,
+    emitter: Emitter | None = None,
+) -> tuple[Tally, dict[str, Rule]]:
+    """Write what is kept of a shard to an open file; None writes nothing.
+
+    Args:
+        source: the tar.
+        stream: the output.
+        exclusions: what to leave out.
+        also: samples to leave out besides, by key without folder.
+        emitter: told of every sample.
+
+    Returns:
+        The counts, and which samples were dropped, by key without folder.
 
     Raises:
         InputError: not an uncompressed tar, damaged or truncated; or pictures are to be compared and the extra
             heldout[images] is not installed.
     """
-    evidence = _Evidence(_fingerprinter() if exclusions.has_pdq else None)
-    samples: dict[str, int] = {}
-    spans: list[_Span] = []
     with source.open("rb") as archive:
-        for member, span in _iter_members(archive, source):
-            spans.append(span)
-            if member is None or span.key is None:
-                continue
-            number = samples.setdefault(span.key, len(samples))
-            suffix = member.name.rpartition(".")[2].lower()
-            if member.isreg() and suffix in PICTURE_SUFFIXES:
-                evidence.look_at_picture(_read_member(member, archive, source), number)
-            elif member.isreg() and suffix == "json":
-                evidence.look_at_json(_read_member(member, archive, source), number)
+        contents = _read(archive, source, exclusions, emitter)
+        n_samples = len(contents.samples)
+        decision = decide(contents.evidence.answers(n_samples, exclusions), n_samples)
+        decision = decision.or_else(contents.keys, also)
         tally = Tally()
-        kept = tally.count(evidence.answers(len(samples), exclusions))
-        tally.n_unreadable_urls = len(evidence.unreadable_urls)
-        tally.n_unreadable_pictures = len(evidence.unreadable_pictures)
-        for span in spans:
-            if span.key is None or kept[samples[span.key]]:
-                _copy(archive, span, stream)
+        tally.count(decision)
+        tally.n_unreadable_urls = len(contents.evidence.unreadable_urls)
+        tally.n_unreadable_pictures = len(contents.evidence.unreadable_pictures)
+        if emitter is not None:
+            said = {name: pa.array([one.get(name) for one in contents.said], pa.string()) for name in SAID}
+            emitter.take(pa.table(said), decision)
+        if stream is not None:
+            _write(archive, contents, decision, stream)
+    return tally, decision.by_key(contents.keys)
+
+
+def _read(archive: BufferedReader, source: Path, exclusions: ExclusionList, emitter: Emitter | None) -> _Contents:
+    contents = _Contents(Evidence(fingerprinter(exclusions)))
+    for member, span in _iter_members(archive, source):
+        contents.spans.append(span)
+        if member is None or span.key is None:
+            continue
+        number = contents.samples.setdefault(span.key, len(contents.samples))
+        if emitter is not None and number == len(contents.said):
+            contents.said.append({"key": span.key.lstrip("/")})
+        if not member.isreg():
+            continue
+        suffix = member.name.rpartition(".")[2].lower()
+        if suffix in PICTURE_SUFFIXES:
+            contents.evidence.look_at_picture(_read_member(member, archive, source), number)
+        elif suffix == "json":
+            fields = contents.evidence.look_at_json(_read_member(member, archive, source), number)
+            if emitter is not None:
+                contents.said[number].update(_said(fields))
+        elif suffix == "txt" and emitter is not None and "url-list" in emitter.names:
+            caption = _read_member(member, archive, source).decode(errors="replace")
+            contents.said[number].setdefault("caption", caption)
+    return contents
+
+
+def _said(fields: dict[str, Any]) -> dict[str, str]:
+    """What a sample's JSON says; the key is the tar's own."""
+    lower = {name.lower(): str(value) for name, value in fields.items() if isinstance(value, str | int)}
+    said: dict[str, str] = {name: lower[name] for name in (*ID_NAMES, "url") if name in lower and name != "key"}
+    captions = [lower[name] for name in CAPTION_NAMES if name in lower]
+    if captions:
+        said["caption"] = captions[0]
+    return {name: value.encode(errors="replace").decode() for name, value in said.items()}
+
+
+def _write(archive: BufferedReader, contents: _Contents, decision: Decision, stream: BufferedRandom) -> None:
+    for span in contents.spans:
+        if span.key is None or decision.kept[contents.samples[span.key]]:
+            _copy(archive, span, stream)
     padding = -(stream.tell() + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE
     stream.write(bytes(2 * tarfile.BLOCKSIZE + padding))
-    return tally
 
 
 def _iter_members(archive: BufferedReader, source: Path) -> Iterator[tuple[tarfile.TarInfo | None, _Span]]:
@@ -188,14 +197,3 @@ def _copy(archive: BufferedReader, span: _Span, stream: BufferedRandom) -> None:
         block = archive.read(min(left, _COPY_BYTES))
         stream.write(block)
         left -= len(block)
-
-
-def _fingerprinter() -> Fingerprinter:
-    try:
-        from heldout.pictures import decode_picture, pdq_orientations
-    except ImportError as error:
-        raise InputError(
-            "the list holds picture fingerprints, and comparing them needs Pillow and pdqhash: "
-            "pip install 'heldout[images]'"
-        ) from error
-    return lambda data: pdq_orientations(decode_picture(data))

@@ -1,6 +1,6 @@
 """What a filter run did, as an in-toto Statement v1 that anyone holding the same shards and list can make again.
 
-    subject     the output shards, by SHA-256
+    subject     the output shards and what was emitted besides, by SHA-256
     predicate   which list (manifest digest, version, log), which inputs (by SHA-256), what was dropped by which rule
 
 No clock, no machine, no absolute path is in it: the same inputs, list and versions give the same bytes.
@@ -10,18 +10,19 @@ Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md. F
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from heldout import __version__
 from heldout.checkpoint import to_base64
 from heldout.errors import InputError, VerificationError
-from heldout.exclusion import ExclusionList, Kind, Matches
+from heldout.exclusion import ExclusionList, Kind
+from heldout.filtering_decision import Decision
+from heldout.filtering_options import FilterOptions
 from heldout.leaves import format_at
 from heldout.records import ASSURANCES
 
@@ -43,24 +44,11 @@ class Tally:
     n_unreadable_pictures: int = 0
     """Samples whose picture could not be decoded; they were looked up by URL and SHA-256 alone."""
 
-    def count(self, answers: dict[Kind, Matches]) -> npt.NDArray[np.bool_]:
-        """Count a batch of samples, and say which are kept.
-
-        Args:
-            answers: for each kind in its order of precedence, the answers to the same n samples.
-
-        Returns:
-            (n,) bool, True where no rule was found.
-        """
-        n = max((len(matches.rule) for matches in answers.values()), default=0)
-        kept = np.ones(n, dtype=np.bool_)
-        for kind, matches in answers.items():
-            for code in matches.assurance[kept & matches.found]:
-                self.dropped[kind, int(code)] += 1
-            kept &= ~matches.found
-        self.n_in += n
-        self.n_kept += int(kept.sum())
-        return kept
+    def count(self, decision: Decision) -> None:
+        """Count a batch of samples."""
+        self.dropped.update((rule.kind, rule.assurance) for rule in decision.rules)
+        self.n_in += len(decision.kept)
+        self.n_kept += len(decision.kept) - len(decision.rows)
 
     def add(self, other: "Tally") -> None:
         """Add another shard's counts."""
@@ -84,6 +72,19 @@ class Tally:
             "n_unreadable_pictures": self.n_unreadable_pictures,
         }
 
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Tally":
+        """The inverse of `to_json`."""
+        dropped = Counter(
+            {
+                (kind, ASSURANCES.index(name)): n
+                for kind, by_assurance in value["dropped"].items()
+                for name, n in by_assurance.items()
+            }
+        )
+        counts = (value[name] for name in ("n_unreadable_urls", "n_unreadable_pictures"))
+        return cls(value["n_in"], value["n_kept"], dropped, *counts)
+
 
 @dataclass(frozen=True)
 class FilteredShard:
@@ -92,14 +93,23 @@ class FilteredShard:
     name: str
     """Path below the output folder, with slashes."""
     input_sha256: str
-    output_sha256: str
+    output_sha256: str | None
+    """None if no shards were to be written."""
     tally: Tally
+    emitted: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of what else was written of it, by path below the output folder."""
+    sibling: str | None = None
+    """Name of the shard that holds the same samples in the other form."""
 
 
 def build_report(
-    exclusions: ExclusionList, shards: list[FilteredShard], failed: list[str], *, url_column: str | None
+    exclusions: ExclusionList,
+    shards: list[FilteredShard],
+    failed: list[str],
+    options: FilterOptions,
+    emitted: Mapping[str, str],
 ) -> bytes:
-    """The statement's one encoding."""
+    """The statement's one encoding; `emitted` is SHA-256 of what was written besides shards, by path."""
     shards = sorted(shards, key=lambda shard: shard.name)
     total = Tally()
     for shard in shards:
@@ -122,16 +132,30 @@ def build_report(
             },
             "is_verified": not exclusions.doubts,
         },
-        "options": {"min_assurance": exclusions.min_assurance, "url_column": url_column},
+        "options": {
+            "min_assurance": exclusions.min_assurance,
+            "as_of": None if exclusions.as_of is None else exclusions.as_of.isoformat(),
+            "url_column": options.url_column,
+            "emit": sorted(options.emit),
+            "dry_run": options.dry_run,
+        },
         "shards": [
-            {"name": shard.name, "input": {"sha256": shard.input_sha256}, **shard.tally.to_json()} for shard in shards
+            {
+                "name": shard.name,
+                "input": {"sha256": shard.input_sha256},
+                "sibling": shard.sibling,
+                **shard.tally.to_json(),
+            }
+            for shard in shards
         ],
+        "emitted": sorted(emitted),
         "failed": sorted(failed),
         "total": total.to_json(),
     }
+    written = {shard.name: shard.output_sha256 for shard in shards if shard.output_sha256 is not None} | dict(emitted)
     statement = {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": shard.name, "digest": {"sha256": shard.output_sha256}} for shard in shards],
+        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(written.items())],
         "predicateType": PREDICATE_TYPE,
         "predicate": predicate,
     }
@@ -143,9 +167,9 @@ class ReportCheck:
     """What could be checked of a report."""
 
     n_intact: int
-    """Output shards at hand that have the digest the report gives."""
+    """Files at hand that have the digest the report gives."""
     missing: tuple[str, ...]
-    """Output shards that are not beside the report."""
+    """Files that are not beside the report."""
     manifest_sha256: str
     """Of the list that was applied."""
     total: dict[str, Any]
@@ -183,8 +207,9 @@ def verify_report(path: Path, *, manifest_sha256: bytes | None = None) -> Report
         for key in ("n_in", "n_kept", "n_dropped"):
             if sum(shard[key] for shard in shards) != total[key]:
                 raise VerificationError(f"{path}: the shards' {key} do not add up to the total: the report was changed")
-        if sorted(shard["name"] for shard in shards) != sorted(subjects):
-            raise VerificationError(f"{path}: its subjects are not its shards: the report was changed")
+        written = [] if predicate["options"]["dry_run"] else [shard["name"] for shard in shards]
+        if sorted([*written, *predicate["emitted"]]) != sorted(subjects):
+            raise VerificationError(f"{path}: its subjects are not what the run wrote: the report was changed")
     except (KeyError, TypeError, AttributeError) as error:
         raise VerificationError(f"{path} lacks a field of a filter report ({error}): it was changed") from error
     if manifest_sha256 is not None and manifest_sha256.hex() != digest:

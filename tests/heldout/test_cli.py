@@ -13,7 +13,8 @@ import pytest
 import typer
 
 from heldout.checkpoint import Checkpoint, sign_checkpoint, to_base64
-from heldout.cli import MinAssurance, app, run
+from heldout.cli import EmitKind, MinAssurance, app, run
+from heldout.filtering_options import EMITS, Emit
 from heldout.leaves import OptOutLeaf, UrlDigest, format_leaf
 from heldout.merkle import leaf_hash
 from heldout.records import ASSURANCES, Assurance, Sample
@@ -27,6 +28,7 @@ COMMANDS = ["pull", "filter", "verify", "check", "search"]
 
 def test_assurances_are_those_of_the_records() -> None:
     assert tuple(MinAssurance) == ASSURANCES == get_args(Assurance)
+    assert tuple(EmitKind) == EMITS == get_args(Emit)
 
 
 def test_commands_are_the_documented_ones() -> None:
@@ -74,7 +76,7 @@ def test_pull_filter_verify_and_check_work_together(served: str, site: Site, tmp
     assert run(["verify", held]) == 0
     assert ": verified: version 1" in capsys.readouterr().out
     assert run(["verify", f"{out}/report.json", "--list", held]) == 0
-    assert "1 shards are as the run wrote them; 1 of 3 samples" in capsys.readouterr().out
+    assert "1 files are as the run wrote them; 1 of 3 samples" in capsys.readouterr().out
     assert run(["verify", f"{out}/report.json", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n_intact"] == 1
 

@@ -1,0 +1,105 @@
+"""One shard of a filter run, or a pair of them, whole or not at all."""
+
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+
+from heldout.durable import remove_parts, replacing
+from heldout.errors import HeldoutError, UnavailableError
+from heldout.exclusion import ExclusionList
+from heldout.filtering_decision import Rule
+from heldout.filtering_done import done_path, load_done, save_done, settings_digest
+from heldout.filtering_emit import Emitter, emitted_names
+from heldout.filtering_options import Emit, FilterOptions
+from heldout.filtering_parquet import dropped_keys, filter_parquet
+from heldout.filtering_plan import Job, Source
+from heldout.filtering_tar import filter_tar
+from heldout.filtering_text import filter_text
+from heldout.report import FilteredShard, sha256_file
+
+
+def filter_job(
+    job: Job, out: Path, exclusions: ExclusionList, options: FilterOptions
+) -> list[FilteredShard] | HeldoutError:
+    """Filter a job's shards, or find that an earlier run has. What goes wrong is returned, and leaves no output."""
+    try:
+        settings = None if options.dry_run else settings_digest(exclusions, options)
+        digests = {source.name: sha256_file(source.path) for source in job.sources}
+        if settings is not None and (done := load_done(out, job, settings, digests)) is not None:
+            return done
+        done_path(out, job).unlink(missing_ok=True)
+        shards = _ShardFilter(out, exclusions, options, digests).run(job)
+        if settings is not None:
+            save_done(out, job, settings, shards)
+    except HeldoutError as error:
+        remove_outputs(job, out, options)
+        return error
+    except OSError as error:
+        remove_outputs(job, out, options)
+        where = error.filename or job.sources[0].path
+        return UnavailableError(f"{where}: {error.strerror}: check the disk and run again")
+    return shards
+
+
+def remove_outputs(job: Job, out: Path, options: FilterOptions) -> None:
+    """Remove what an earlier run left under a job's names: it would pass for this one's."""
+    for source in job.sources:
+        if not options.dry_run:
+            (out / source.name).unlink(missing_ok=True)
+            done_path(out, job).unlink(missing_ok=True)
+        for name in emitted_names(source.name, options.emit).values():
+            (out / name).unlink(missing_ok=True)
+
+
+class _ShardFilter:
+    def __init__(
+        self, out: Path, exclusions: ExclusionList, options: FilterOptions, digests: Mapping[str, str]
+    ) -> None:
+        self._out = out
+        self._exclusions = exclusions
+        self._options = options
+        self._digests = digests
+
+    def run(self, job: Job) -> list[FilteredShard]:
+        if len(job.sources) == 2:
+            tar, parquet = job.sources
+            known = dropped_keys(parquet.path, self._exclusions, url_column=self._options.url_column)
+            if known is not None:
+                return self._run_pair(tar, parquet, known)
+        return [self._run_one(source, self._options.emit)[0] for source in job.sources]
+
+    def _run_pair(self, tar: Source, parquet: Source, known: Mapping[str, Rule]) -> list[FilteredShard]:
+        """Both drop what either drops. What is about samples kept is emitted once, from the Parquet file."""
+        in_tar, dropped = self._run_one(tar, self._options.emit & {"removal"}, known, parquet.name)
+        in_parquet, _ = self._run_one(parquet, self._options.emit, dropped, tar.name)
+        return [in_tar, in_parquet]
+
+    def _run_one(
+        self,
+        source: Source,
+        emits: Collection[Emit],
+        also: Mapping[str, Rule] | None = None,
+        sibling: str | None = None,
+    ) -> tuple[FilteredShard, dict[str, Rule]]:
+        target = self._out / source.name
+        url_column = self._options.url_column
+        dropped: dict[str, Rule] = {}
+        with ExitStack() as stack:
+            if self._options.dry_run:
+                stream = stack.enter_context(nullcontext())
+            else:
+                remove_parts(target)
+                stream = stack.enter_context(replacing(target))
+            emitter = stack.enter_context(Emitter(self._out, source.name, emits)) if emits else None
+            if source.path.suffix == ".tar":
+                tally, dropped = filter_tar(source.path, stream, self._exclusions, also=also or {}, emitter=emitter)
+            elif source.path.suffix == ".parquet":
+                tally = filter_parquet(
+                    source.path, stream, self._exclusions, url_column=url_column, also=also, emitter=emitter
+                )
+            else:
+                tally = filter_text(source.path, stream, self._exclusions, url_column=url_column, emitter=emitter)
+        emitted = {} if emitter is None else {name: sha256_file(self._out / name) for name in emitter.names.values()}
+        output = None if self._options.dry_run else sha256_file(target)
+        shard = FilteredShard(source.name, self._digests[source.name], output, tally, emitted, sibling)
+        return shard, dropped

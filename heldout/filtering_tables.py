@@ -1,0 +1,86 @@
+"""Arrow tables of samples: decide about their rows, and read what they say as text."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from heldout.errors import InputError
+from heldout.exclusion import ExclusionList, Kind, Matches, sha256_of
+from heldout.filtering_columns import Columns, find_columns
+from heldout.filtering_decision import Decision, decide
+
+
+def typed_columns(schema: pa.Schema, source: Path | str, url_column: str | None) -> Columns:
+    """The columns that are looked at.
+
+    Raises:
+        InputError: no column of URLs, or one that does not hold text.
+    """
+    columns = find_columns(schema.names, source, url_column)
+    for position in columns.urls:
+        field = schema.field(position)
+        if not _is_text(_value_type(field.type)):
+            raise InputError(
+                f"{source}: column {field.name!r} holds {field.type}, not text: name the URLs with --url-column"
+            )
+    digests = tuple(position for position in columns.sha256 if _is_text(schema.field(position).type))
+    return Columns(columns.urls, digests, columns.ids, columns.caption)
+
+
+def decide_rows(batch: pa.Table, columns: Columns, exclusions: ExclusionList) -> tuple[Decision, npt.NDArray[np.bool_]]:
+    """Decide about n rows, and say (n,) which have a URL that could not be looked up."""
+    answers: dict[Kind, Matches] = {}
+    for position in columns.urls:
+        matches = exclusions.lookup_urls(_urls(batch.column(position)))
+        answers["url"] = answers["url"].or_else(matches) if "url" in answers else matches
+    for position in columns.sha256:
+        matches = exclusions.lookup_sha256(_digests(batch.column(position)))
+        answers["sha256"] = answers["sha256"].or_else(matches) if "sha256" in answers else matches
+    return decide(answers, batch.num_rows), answers["url"].unreadable
+
+
+def samples_of(batch: pa.Table, columns: Columns) -> pa.Table:
+    """What the rows say of themselves, for `heldout.filtering_emit.Emitter.take`."""
+    positions = {**columns.ids, "url": columns.urls[0]}
+    if columns.caption is not None:
+        positions["caption"] = columns.caption
+    return pa.table({name: texts_of(batch.column(position)) for name, position in positions.items()})
+
+
+def texts_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as strings; null where that makes no sense."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        texts = [None if value is None else value.decode(errors="replace") for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowException:  # lists and the like
+        return pa.chunked_array([pa.nulls(len(column), pa.string())])
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    checks = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "fixed_size_binary")
+    return any(getattr(pa.types, f"is_{check}")(kind) for check in checks)
+
+
+def _urls(column: pa.ChunkedArray) -> pa.ChunkedArray | list[str | None]:
+    kind = _value_type(column.type)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return column
+    return [None if value is None else value.decode(errors="replace") for value in column.to_pylist()]
+
+
+def _digests(column: pa.ChunkedArray) -> list[bytes | None]:
+    try:
+        values = column.to_pylist()
+    except UnicodeDecodeError:  # a text column may hold other bytes: Parquet does not check
+        values = column.cast(pa.large_binary()).to_pylist()
+    return [sha256_of(value) for value in values]
