@@ -8,7 +8,8 @@
  * tests/heldout/test_kernel.py holds both against each other on vectors and on fuzzed input.
  *
  * It reads hostile bytes: every index is checked against the length given, nothing is allocated per row, and the only
- * buffer written besides the caller's is a fixed arena on the stack.
+ * It reads hostile bytes: every index is checked against the length given, nothing is allocated per row, and the only
+ * buffer written besides the caller's is a fixed arena of the thread's.
  *
  * SHA-256 is FIPS 180-4; on x86 with the SHA extensions two messages are hashed at a time, since one alone waits on the
  * latency of its own rounds.

@@ -1,5 +1,6 @@
 """Pictures to fingerprints: decoding as a viewer would, and PDQ as docs/formats/picture-fingerprints.md defines it."""
 
+import contextlib
 import hashlib
 import io
 import random
@@ -8,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from heldout import pictures
@@ -166,3 +169,41 @@ def test_a_picture_over_the_pixel_limit_is_refused_before_it_is_decoded(monkeypa
     with pytest.raises(InputError, match="megapixels"):
         decode_picture(_encode(Image.new("1", (101, 100))))
     assert decode_picture(_encode(Image.new("1", (100, 100)))).size == (100, 100)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "DDS", "PPM", "TGA", "ICNS"])
+def test_formats_of_other_programs_are_not_even_tried(kind: str) -> None:
+    # Pillow hands EPS to Ghostscript, with the picture in a file of its own: neither is for strangers' bytes.
+    with pytest.raises(InputError, match="not a picture we can read"):
+        decode_picture(_encode(_scene(1, (128, 128)), kind), name="upload")
+
+
+@pytest.mark.parametrize("kind", pictures.FORMATS)
+def test_every_format_we_promise_is_read(kind: str) -> None:
+    assert decode_picture(_encode(_scene(1), kind)).size == (300, 220)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(pictures.FORMATS),
+    st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=12),
+    st.integers(0, 4000),
+)
+def test_damaged_bytes_are_decoded_or_refused_and_nothing_else(
+    kind: str, changes: list[tuple[int, int]], cut: int
+) -> None:
+    data = bytearray(_encode(_scene(2, (40, 30)), kind))
+    for position, value in changes:
+        data[position % len(data)] = value
+    data = data[: len(data) - cut % len(data)] if cut % 3 == 0 else data
+    with contextlib.suppress(InputError):
+        fingerprint(bytes(data))
+
+
+def test_a_decoder_that_fails_in_its_own_way_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Failed to decode image")
+
+    monkeypatch.setattr(Image, "open", fail)  # as Pillow's AVIF decoder does on some damaged files
+    with pytest.raises(InputError, match="damaged"):
+        decode_picture(b"anything")
