@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from heldout import __version__
 from heldout.checkpoint import to_base64
 from heldout.errors import InputError, VerificationError
 from heldout.exclusion import ExclusionList, Kind
-from heldout.filtering_decision import Decision
+from heldout.filtering_decision import KINDS, Decision
 from heldout.filtering_options import FilterOptions
 from heldout.leaves import format_at
 from heldout.records import ASSURANCES
@@ -46,7 +47,9 @@ class Tally:
 
     def count(self, decision: Decision) -> None:
         """Count a batch of samples."""
-        self.dropped.update((rule.kind, rule.assurance) for rule in decision.rules)
+        pairs, counts = np.unique(np.stack([decision.kind, decision.assurance]), axis=1, return_counts=True)
+        for kind, assurance, n in zip(*pairs.tolist(), counts.tolist(), strict=True):
+            self.dropped[KINDS[kind], assurance] += n
         self.n_in += len(decision.kept)
         self.n_kept += len(decision.kept) - len(decision.rows)
 
