@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from heldout.durable import remove_parts, replacing
+from heldout.durable import replacing
 from heldout.errors import InputError
 from heldout.filtering_columns import ID_NAMES
 from heldout.filtering_decision import Decision
@@ -81,7 +81,6 @@ class Emitter:
             for emit, name in self.names.items():
                 path = self._out / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                remove_parts(path)
                 stream = stack.enter_context(replacing(path))
                 if emit == "datacomp-uids":
                     self._uid_stream = cast("BinaryIO", stream)

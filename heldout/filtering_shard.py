@@ -10,7 +10,7 @@ from heldout.exclusion import ExclusionList
 from heldout.filtering_decision import Rule
 from heldout.filtering_done import done_path, load_done, save_done, settings_digest
 from heldout.filtering_emit import Emitter, emitted_names
-from heldout.filtering_options import Emit, FilterOptions
+from heldout.filtering_options import EMITS, Emit, FilterOptions
 from heldout.filtering_parquet import dropped_keys, filter_parquet
 from heldout.filtering_plan import Job, Source
 from heldout.filtering_tar import filter_tar
@@ -27,7 +27,7 @@ def filter_job(
         digests = {source.name: sha256_file(source.path) for source in job.sources}
         if settings is not None and (done := load_done(out, job, settings, digests)) is not None:
             return done
-        done_path(out, job).unlink(missing_ok=True)
+        _sweep(job, out, options)
         shards = _ShardFilter(out, exclusions, options, digests).run(job)
         if settings is not None:
             save_done(out, job, settings, shards)
@@ -49,6 +49,16 @@ def remove_outputs(job: Job, out: Path, options: FilterOptions) -> None:
             done_path(out, job).unlink(missing_ok=True)
         for name in emitted_names(source.name, options.emit).values():
             (out / name).unlink(missing_ok=True)
+
+
+def _sweep(job: Job, out: Path, options: FilterOptions) -> None:
+    """Remove the record of what no longer holds, and what a killed run left half written, whatever it was to emit."""
+    if not options.dry_run:
+        done_path(out, job).unlink(missing_ok=True)
+        remove_parts(done_path(out, job))
+    for source in job.sources:
+        for name in (source.name, *emitted_names(source.name, EMITS).values()):
+            remove_parts(out / name)
 
 
 class _ShardFilter:
@@ -88,7 +98,6 @@ class _ShardFilter:
             if self._options.dry_run:
                 stream = stack.enter_context(nullcontext())
             else:
-                remove_parts(target)
                 stream = stack.enter_context(replacing(target))
             emitter = stack.enter_context(Emitter(self._out, source.name, emits)) if emits else None
             if source.path.suffix == ".tar":

@@ -21,8 +21,7 @@ from heldout.report import verify_report
 from tests.heldout.conftest import IMAGES, URLS
 from tests.heldout.test_filtering_tar import sample, tar_of
 
-SHA256 = IMAGES[1].sha256
-assert SHA256 is not None
+SHA256 = IMAGES[1].sha256 or b""
 CLEAN = "https://else.example/{}.jpg"
 DROPPED = {1: URLS[0].url, 4: URLS[1].url}
 
@@ -218,7 +217,9 @@ def test_dry_run_counts_what_a_run_counts_and_writes_no_shard(run: Filter, tmp_p
 def test_dry_run_leaves_what_a_run_has_written_alone(run: Filter, tmp_path: Path) -> None:
     result = run()
     assert result.report is not None
+    before = sorted((tmp_path / "out").rglob("*"))
     run(dry_run=True)
+    assert sorted((tmp_path / "out").rglob("*")) == sorted([*before, tmp_path / "out" / "dry-run.json"])
     assert verify_report(result.report).n_intact == 2
     with pytest.raises(InputError, match="another folder"):
         run("removal", dry_run=True)
