@@ -14,14 +14,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, Row, func, select
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from heldout.errors import InputError
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY, PDQ_BYTES, distances
 from heldout.records import Sample
 from heldout.urls import canonical_key, key_digest
 from registry.db import Sessions, transaction
-from registry.tables import ClaimRow, EventRow, SubjectRow
+from registry.tables import ClaimRow, EventRow, SequencerRow, SubjectRow
 
 _IN_CLAUSE = 500
 """Values per query; well under SQLite's and PostgreSQL's limits on parameters."""
@@ -49,9 +49,10 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Pictures:
-    """PDQ hashes of the claims in force, as of one event."""
+    """PDQ hashes of the claims in force, as of so many events."""
 
-    last_event: int
+    n_events: int
+    """Every commit that changes a claim raises it. The highest id would not do: ids are not in the order of commits."""
     pdq: npt.NDArray[np.uint8]
     """(n, 32) uint8."""
     claims: list[tuple[str, datetime]]
@@ -117,9 +118,10 @@ class CoverageIndex:
 
     def _current_pictures(self) -> _Pictures:
         with transaction(self._sessions) as session:
-            last_event = session.scalar(select(func.max(EventRow.id))) or 0
-            if last_event == self._pictures.last_event:
-                return self._pictures
+            n_events = _count_events(session)
+            held = self._pictures
+            if n_events == held.n_events:
+                return held
             query = (
                 select(SubjectRow.pdq, ClaimRow.id, ClaimRow.received_at)
                 .join(ClaimRow, ClaimRow.id == SubjectRow.claim_id)
@@ -128,11 +130,17 @@ class CoverageIndex:
             )
             rows: list[Row[tuple[bytes | None, str, datetime]]] = list(session.execute(query))
         pdq = np.frombuffer(b"".join(row.pdq or b"" for row in rows), np.uint8).reshape(-1, PDQ_BYTES)
-        pictures = _Pictures(last_event, pdq, [(row.id, row.received_at) for row in rows])
+        pictures = _Pictures(n_events, pdq, [(row.id, row.received_at) for row in rows])
         with self._lock:
-            if pictures.last_event > self._pictures.last_event:
+            if pictures.n_events > self._pictures.n_events:
                 self._pictures = pictures
         return pictures
+
+
+def _count_events(session: Session) -> int:
+    """How many events are committed. Those in the log need no counting; one statement, so one state of the database."""
+    pending = select(func.count()).where(EventRow.log_index.is_(None)).select_from(EventRow).scalar_subquery()
+    return session.scalars(select(SequencerRow.next_index + pending)).one()
 
 
 def _opted_out() -> list[ColumnElement[bool]]:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY
+from registry.claims import submit
 from registry.coverage import Coverage
+from registry.db import Sessions, transaction
 from registry.service import Registry
 from tests.registry.builders import Clock, digest, image, request, sample, url
 
@@ -54,6 +56,19 @@ def test_a_withdrawn_claim_covers_nothing_at_once(registry: Registry) -> None:
     assert all(registry.opted_out(samples))
     registry.withdraw(claim.id, reason="by-claimant")
     assert registry.opted_out(samples) == [None, None]
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])  # SQLite has one writer: its ids are in the order of commits
+def test_a_claim_that_commits_after_a_later_one_covers_at_once(
+    registry: Registry, sessions: Sessions, clock: Clock
+) -> None:
+    samples = [sample(i, pdq=digest(name).hex(), pdq_quality=99) for i, name in enumerate("ab")]
+    with transaction(sessions) as slow:
+        submit(slow, request(image("a")), now=clock())  # has the lower event id
+        with transaction(sessions) as quick:
+            submit(quick, request(image("b")), now=clock())
+        assert [answer is not None for answer in registry.opted_out(samples)] == [False, True]
+    assert [answer is not None for answer in registry.opted_out(samples)] == [True, True]
 
 
 def test_a_grant_is_no_opt_out(registry: Registry) -> None:
