@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from heldout.errors import ConflictError, InputError, NotFoundError
+from heldout.fingerprints import MIN_QUALITY
 from heldout.leaves import (
     MAX_SUBJECTS_PER_LEAF,
     ImageDigest,
@@ -52,8 +53,9 @@ def submit(
     Idempotent by `idempotency_key`: the same key with the same request gives the claim made the first time.
 
     Raises:
-        InputError: a URL cannot be canonicalised (the message names it), or name, contact or key are unusable.
-        ConflictError: the idempotency key was used for another request.
+        InputError: a URL cannot be canonicalised or a picture can match nothing (the message names it), or name,
+            contact or key are unusable.
+        ConflictError: the idempotency key was used for another request, or by another person.
     """
     if idempotency_key is not None:
         earlier = _earlier_claim(session, request, idempotency_key)
@@ -180,15 +182,24 @@ def _check_personal_data(request: ClaimRequest) -> None:
 def _distinct_subjects(request: ClaimRequest) -> dict[SubjectDigest, str | None]:
     """Subjects as the log has them, first mention first, with the canonical key of a URL."""
     subjects: dict[SubjectDigest, str | None] = {}
-    for subject in request.subjects:
+    for position, subject in enumerate(request.subjects, start=1):
         match subject:
             case UrlSubject():
                 key = canonical_key(subject.url)
                 subjects.setdefault(UrlDigest(key_digest(key)), key)
             case ImageSubject():
+                _check_can_match(position, subject)
                 sha256 = None if subject.sha256 is None else bytes.fromhex(subject.sha256)
                 subjects.setdefault(ImageDigest(bytes.fromhex(subject.pdq), subject.quality, sha256), None)
     return subjects
+
+
+def _check_can_match(position: int, subject: ImageSubject) -> None:
+    if subject.quality < MIN_QUALITY and subject.sha256 is None:
+        raise InputError(
+            f"subject {position}, the picture of PDQ {subject.pdq}, can match nothing: its quality {subject.quality} "
+            f"is under {MIN_QUALITY}, too plain to tell from others; give the file's SHA-256 too"
+        )
 
 
 def _subject_row(claim_id: str, position: int, digest: SubjectDigest, url: str | None) -> SubjectRow:
@@ -238,7 +249,7 @@ def _key_sha256(key: str) -> bytes:
 
 
 def _request_sha256(request: ClaimRequest) -> bytes:
-    """Digest of what is asked, without personal data: its digest would be guessable."""
+    """Digest of what is asked, without personal data: its digest would be guessable, and could not be erased."""
     return hashlib.sha256(canonical_json(request.model_dump(mode="json", exclude={"name", "contact"}))).digest()
 
 
@@ -246,7 +257,9 @@ def _earlier_claim(session: Session, request: ClaimRequest, key: str) -> Claim |
     row = session.get(IdempotencyRow, _key_sha256(key))
     if row is None:
         return None
-    if row.request_sha256 != _request_sha256(request):
+    claimant = session.get_one(ClaimantRow, row.claim_id)
+    is_same_person = (claimant.name, claimant.contact) == (request.name, request.contact)
+    if not is_same_person or row.request_sha256 != _request_sha256(request):
         raise ConflictError("this idempotency key was used for another request: make a new key for a new request")
     return get_claim(session, row.claim_id)
 

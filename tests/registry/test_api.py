@@ -83,6 +83,7 @@ def test_sending_twice_with_a_key_makes_one_claim(client: TestClient) -> None:
         {"subjects": [{"kind": "url", "url": "https://jane.example/" + "a" * 17_000}]},
         {"subjects": [{"kind": "image", "pdq": "00", "quality": 50}]},
         {"subjects": [{"kind": "image", "pdq": digest("a").hex(), "quality": 101}]},
+        {"subjects": [{"kind": "image", "pdq": digest("a").hex(), "quality": 10}]},
         {"subjects": [{"kind": "url", "url": "https://jane.example/a"}], "preference": "search=n"},
         {"subjects": [{"kind": "url", "url": "https://jane.example/a"}], "assurance": "reviewed"},
         {"subjects": [{"kind": "url", "url": "https://jane.example/a"}], "name": "nul\0"},

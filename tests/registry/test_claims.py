@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, text
 
 from heldout.errors import ConflictError, InputError, NotFoundError
+from heldout.fingerprints import MIN_QUALITY
 from heldout.leaves import ImageDigest, OptOutLeaf, UrlDigest, WithdrawLeaf, parse_leaf
 from heldout.records import UrlSubject
 from heldout.urls import key_digest
@@ -124,6 +125,28 @@ def test_a_url_that_is_none_refuses_the_whole_claim_and_stores_nothing(sessions:
     assert count(sessions, ClaimRow) == count(sessions, EventRow) == 0
 
 
+@pytest.mark.parametrize("preference", ["train-ai=n", "train-ai=y"])
+def test_a_picture_that_can_match_nothing_refuses_the_whole_claim(
+    sessions: Sessions, clock: Clock, preference: str
+) -> None:
+    plain = image("plain", quality=MIN_QUALITY - 1, with_sha256=False)
+    wanted = request(url("a"), image("b"), plain, preference=preference)
+    with pytest.raises(InputError) as refused, transaction(sessions) as session:
+        submit(session, wanted, now=clock())
+    for words in ("subject 3", digest("plain").hex(), "quality 49", "give the file's SHA-256 too"):
+        assert words in str(refused.value)
+    assert count(sessions, ClaimRow) == count(sessions, EventRow) == 0
+
+
+@pytest.mark.parametrize(("quality", "with_sha256"), [(MIN_QUALITY, False), (0, True)])
+def test_a_picture_that_can_match_in_one_way_is_taken(
+    sessions: Sessions, clock: Clock, quality: int, with_sha256: bool
+) -> None:
+    with transaction(sessions) as session:
+        wanted = request(image("b", quality=quality, with_sha256=with_sha256))
+        assert submit(session, wanted, now=clock()).state == "in_force"
+
+
 def test_the_same_key_and_request_make_one_claim(sessions: Sessions, clock: Clock) -> None:
     with transaction(sessions) as session:
         first = submit(session, request(url("a"), **PERSONAL), now=clock(), idempotency_key="k")
@@ -146,6 +169,54 @@ def test_the_same_key_for_another_request_is_a_conflict(sessions: Sessions, cloc
     with pytest.raises(ConflictError, match="another request"), transaction(sessions) as session:
         submit(session, request(url("b")), now=clock(), idempotency_key="k")
     assert count(sessions, ClaimRow) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**PERSONAL, "contact": "joan@jane.example"},
+        {**PERSONAL, "name": "Joan Doe"},
+        {**PERSONAL, "acting_as": "estate"},
+        {**PERSONAL, "preference": "train-ai=y"},
+        {"name": PERSONAL["name"]},
+        {},
+    ],
+)
+def test_a_key_never_gives_one_person_the_claim_of_another(
+    sessions: Sessions, clock: Clock, other: dict[str, str]
+) -> None:
+    with transaction(sessions) as session:
+        submit(session, request(url("a"), **PERSONAL), now=clock(), idempotency_key="k")
+    with pytest.raises(ConflictError, match="another request") as refused, transaction(sessions) as session:
+        submit(session, request(url("a"), **other), now=clock(), idempotency_key="k")
+    assert "jane" not in str(refused.value).lower()
+    assert count(sessions, ClaimRow) == 1
+
+
+def test_two_people_who_send_one_key_at_once_never_share_a_claim(sessions: Sessions, clock: Clock) -> None:
+    def send(i: int) -> str | None:
+        wanted = request(url("a"), contact=f"person{i}@jane.example")
+        try:
+            with transaction(sessions) as session:
+                return submit(session, wanted, now=clock(), idempotency_key="k").id
+        except ConflictError:
+            return None
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(send, range(6)))
+    assert len([answer for answer in answers if answer]) == 1
+    for table in (ClaimRow, ClaimantRow, SubjectRow, EventRow, IdempotencyRow):
+        assert count(sessions, table) == 1
+
+
+def test_a_key_of_a_claim_whose_personal_data_was_erased_gives_it_to_nobody_named(
+    sessions: Sessions, clock: Clock
+) -> None:
+    with transaction(sessions) as session:
+        claim = submit(session, request(url("a"), **PERSONAL), now=clock(), idempotency_key="k")
+        erase_personal_data(session, claim.id)
+    with pytest.raises(ConflictError, match="another request"), transaction(sessions) as session:
+        submit(session, request(url("a"), **PERSONAL), now=clock(), idempotency_key="k")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from heldout.errors import VerificationError
+from heldout.fingerprints import MIN_QUALITY
 from heldout.leaves import ListLeaf, OptOutLeaf, UrlDigest, WithdrawLeaf, parse_leaf
 from heldout.records import ClaimRequest, Preference
 from registry.claims import submit, withdraw
@@ -19,7 +20,11 @@ from registry.tables import ClaimRow, EventRow
 from tests.registry.builders import image, tables, url
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
-SUBJECTS = st.one_of(NAMES.map(url), st.builds(image, NAMES, quality=st.integers(0, 100), with_sha256=st.booleans()))
+SUBJECTS = st.one_of(
+    NAMES.map(url),
+    st.builds(image, NAMES, quality=st.integers(0, 100)),
+    st.builds(image, NAMES, quality=st.integers(MIN_QUALITY, 100), with_sha256=st.just(value=False)),
+)
 SUBMIT = st.builds(
     ClaimRequest,
     subjects=st.lists(SUBJECTS, min_size=1, max_size=4),
