@@ -229,7 +229,7 @@ def from_base64(text: str) -> bytes:
 
 
 def _check_name(name: str) -> None:
-    if not name or "+" in name or any(c.isspace() or ord(c) < 0x20 for c in name):
+    if not name or "+" in name or any(c.isspace() or ord(c) < 0x20 or _is_surrogate(c) for c in name):
         raise InputError(
             f"key name {name!r} is empty or holds a space or a plus: use a URL without scheme, as a.example/log"
         )
@@ -252,12 +252,20 @@ def _split_key(text: str, what: str) -> tuple[str, bytes, bytes]:
 def _check_text(text: str, error: type[InputError | VerificationError]) -> None:
     if not text.endswith("\n"):
         raise error("the text of a note must end in a newline")
-    if any(ord(c) < 0x20 and c != "\n" for c in text):
-        raise error("the text of a note holds a control character: only newlines are allowed")
+    if any((ord(c) < 0x20 and c != "\n") or _is_surrogate(c) for c in text):
+        raise error("the text of a note holds a control character or half a one: only newlines are allowed")
+
+
+def _is_surrogate(character: str) -> bool:
+    """Whether it is half a character, as broken JSON and odd file names have: UTF-8 cannot write it."""
+    return "\ud800" <= character <= "\udfff"
 
 
 def _split_note(note: str | bytes) -> tuple[str, list[tuple[str, bytes, bytes]]]:
-    data = note.encode() if isinstance(note, str) else note
+    try:
+        data = note.encode() if isinstance(note, str) else note
+    except UnicodeEncodeError as error:
+        raise VerificationError("the note holds half a character (a lone surrogate): it is damaged") from error
     if len(data) > MAX_NOTE_SIZE:
         raise VerificationError(f"a note of {len(data)} bytes is over the limit of {MAX_NOTE_SIZE}: this is not one")
     try:

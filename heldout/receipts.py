@@ -141,9 +141,13 @@ def verify_tlog_proof(proof: TlogProof, leaf: bytes, verifier: Verifier) -> Chec
 
 def _entry_from_json(value: object) -> ReceiptEntry:
     match value:
-        case {"index": int(index), "leaf": str(leaf), "proof": list(proof)} if not isinstance(index, bool):
+        case {"index": int(index), "leaf": str(leaf), "proof": list(proof)} if type(index) is int and _fits(index):
             return ReceiptEntry(index, from_base64(leaf), tuple(_node(node) for node in proof))
     raise VerificationError("an entry of the receipt lacks its index, leaf or proof: the receipt is damaged")
+
+
+def _fits(index: int) -> bool:
+    return index.bit_length() <= 64  # a larger one may be too long to print
 
 
 def _node(text: object) -> bytes:
@@ -164,10 +168,12 @@ def _check_whole(claim: str, leaves: Sequence[Leaf]) -> None:
     is_withdrawn_once = not rest or (len(rest) == 1 and isinstance(rest[0], WithdrawLeaf))
     if list(leaves[: len(opt_outs)]) != opt_outs or not opt_outs or not is_withdrawn_once:
         raise VerificationError(
-            f"the receipt of claim {claim} does not hold its opt-out entries in order: get it again"
+            f"the receipt of claim {claim!r:.80} does not hold its opt-out entries in order: get it again"
         )
     n_parts = opt_outs[0].n_parts
     if [(leaf.part, leaf.n_parts) for leaf in opt_outs] != [(i, n_parts) for i in range(1, n_parts + 1)]:
-        raise VerificationError(f"the receipt of claim {claim} lacks some of its {n_parts} parts: get it again")
+        raise VerificationError(f"the receipt of claim {claim!r:.80} lacks some of its {n_parts} parts: get it again")
     if any(isinstance(leaf, ListLeaf) or leaf.claim != claim for leaf in leaves):
-        raise VerificationError(f"the receipt names claim {claim}, its entries another: it was put together wrongly")
+        raise VerificationError(
+            f"the receipt names claim {claim!r:.80}, its entries another: it was put together wrongly"
+        )

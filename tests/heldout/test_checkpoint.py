@@ -136,6 +136,8 @@ def test_text_with_empty_lines_is_split_at_the_last_one() -> None:
         "text\r\n\r\n— log.example AAAAAAAA\r\n",
         "text\n\n" + "— log.example AAAAAAAA\n" * 101,
         "x" * 1_000_001,
+        "te\ud800xt\n\n— log.example AAAAAAAA\n",
+        "text\n\n— log\udfff.example AAAAAAAA\n",
     ],
 )
 def test_malformed_notes_are_refused(note: str) -> None:
@@ -189,6 +191,7 @@ def test_a_key_signs_only_for_its_own_log() -> None:
         Checkpoint("", 0, b"\0" * 32),
         Checkpoint("a\nb", 0, b"\0" * 32),
         Checkpoint("a\tb", 0, b"\0" * 32),
+        Checkpoint("a\ud800b", 0, b"\0" * 32),
         Checkpoint("a", -1, b"\0" * 32),
         Checkpoint("a", 0, b"\0" * 31),
         Checkpoint("a", 0, b"\0" * 32, ("",)),
@@ -236,7 +239,7 @@ def test_malformed_private_keys_are_refused_without_telling_them(skey: str) -> N
     assert "YEKFALVFGyNh" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb"])
+@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb", "a\udcff"])
 def test_names_the_format_cannot_hold_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="key name"):
         Signer.generate(name)

@@ -1,14 +1,16 @@
 """Receipts and tlog-proofs: what verifies, and that no change does."""
 
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from heldout.checkpoint import Checkpoint, Signer, sign_checkpoint
+from heldout.checkpoint import Checkpoint, Signer, sign_checkpoint, to_base64
 from heldout.errors import InputError, VerificationError
 from heldout.leaves import Leaf, ListLeaf, OptOutLeaf, UrlDigest, WithdrawLeaf, format_leaf
 from heldout.merkle import inclusion_proof, leaf_hash, root_of
@@ -130,6 +132,87 @@ def test_a_changed_receipt_is_refused(data: st.DataObject) -> None:
 def test_what_is_not_a_receipt_is_refused(value: object) -> None:
     with pytest.raises(VerificationError):
         verify_receipt(value, VKEY)
+
+
+TEXT = st.text(st.characters() | st.characters(categories=["Cs"]), max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+"""Anything a JSON parser gives, lone surrogates and numbers that are none included."""
+SHAPED = st.fixed_dictionaries(
+    {
+        "format": st.just("heldout-receipt/1"),
+        "claim": TEXT | JSON,
+        "checkpoint": st.just(NOTE) | TEXT | JSON,
+        "entries": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "index": st.integers() | JSON,
+                    "leaf": st.binary().map(to_base64) | JSON.map(lambda value: to_base64(json.dumps(value).encode())),
+                    "proof": st.lists(st.binary(min_size=32, max_size=32).map(to_base64) | JSON, max_size=4) | JSON,
+                }
+            ),
+            max_size=3,
+        )
+        | JSON,
+    }
+)
+PLACES: list[tuple[str | int, ...]] = [
+    ("claim",),
+    ("checkpoint",),
+    ("entries",),
+    ("entries", 1),
+    ("entries", 1, "index"),
+    ("entries", 1, "leaf"),
+    ("entries", 1, "proof"),
+    ("entries", 1, "proof", 0),
+]
+
+
+@given(JSON | SHAPED)
+def test_any_json_as_a_receipt_is_refused_in_order(value: object) -> None:
+    with pytest.raises(VerificationError):
+        verify_receipt(value, VKEY)
+
+
+@given(st.sampled_from(PLACES), JSON | TEXT)
+def test_a_receipt_with_any_json_in_one_place_is_refused_in_order(place: tuple[str | int, ...], value: object) -> None:
+    made: Any = receipt_to_json(WHOLE)
+    inner = made
+    for step in place[:-1]:
+        inner = inner[step]
+    assume(inner[place[-1]] != value)
+    inner[place[-1]] = value
+    with pytest.raises(VerificationError):
+        verify_receipt(made, VKEY)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("checkpoint", "\ud800"),
+        ("checkpoint", NOTE.replace("registry", "\udcff")),
+        ("claim", "\ud800" * 100_000),
+        ("entries", [{"index": 10**5000, "leaf": to_base64(ENTRIES[1]), "proof": []}]),
+        ("entries", [{"index": -1, "leaf": to_base64(ENTRIES[1]), "proof": []}]),
+    ],
+    ids=["surrogate", "surrogate inside a note", "endless claim", "huge index", "negative index"],
+)
+def test_a_hostile_receipt_is_refused_in_few_words(place: str, value: object) -> None:
+    with pytest.raises(VerificationError) as refused:
+        verify_receipt(receipt_to_json(WHOLE) | {place: value}, VKEY)
+    assert len(str(refused.value)) < 400
+
+
+def test_an_entry_nested_too_deep_to_print_is_refused() -> None:
+    """An entry of a log gone bad: its proof is right, so that it is parsed."""
+    for depth in (*range(sys.getrecursionlimit() - 200, sys.getrecursionlimit(), 3), 20_000):
+        for entry in (b"[" * depth + b"]" * depth, b'{"type":"list","v":' + b"[" * depth + b"]" * depth + b"}"):
+            note = sign_checkpoint(Checkpoint(SIGNER.name, 1, leaf_hash(entry)), SIGNER)
+            with pytest.raises(VerificationError):
+                verify_receipt(Receipt("claim0000", note, (ReceiptEntry(0, entry, ()),)), VKEY)
 
 
 @given(
