@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from heldout.errors import ExitCode, HeldoutError
 from web.app import create_app
 from web.logs import set_up_logs
+from web.parts import Parts
 from web.settings import Settings
 
 KEEP_ALIVE_S = 5
@@ -33,10 +34,14 @@ def main() -> int:
             print(f"error: {where}{each['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return ExitCode.USER_ERROR
     set_up_logs(settings.log_level)
-    app = create_app(settings)
+    try:
+        parts = Parts.open(settings)  # before the server, which would log a traceback first
+    except (HeldoutError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, HeldoutError) else ExitCode.OUTSIDE_WORLD
     server = uvicorn.Server(
         uvicorn.Config(
-            app,
+            create_app(settings, parts=parts),
             host=settings.host,
             port=settings.port,
             log_config=None,
@@ -45,15 +50,9 @@ def main() -> int:
             timeout_keep_alive=KEEP_ALIVE_S,
         )
     )
-    with suppress(SystemExit):  # uvicorn's way out when it cannot start
+    with suppress(SystemExit):  # uvicorn's way out when it cannot listen; it has logged why, and closed the parts
         server.run()
-    if server.started:
-        return ExitCode.OK
-    cause = getattr(app.state, "start_error", None)
-    if not isinstance(cause, HeldoutError):
-        return ExitCode.OUTSIDE_WORLD
-    print(f"error: {cause}", file=sys.stderr)
-    return cause.exit_code
+    return ExitCode.OK if server.started else ExitCode.OUTSIDE_WORLD
 
 
 def describe_settings() -> str:

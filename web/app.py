@@ -1,4 +1,4 @@
-"""The application: opens the parts, joins their routes, maps errors, serves the public files. Nothing else."""
+"""The application: joins the parts' routes, maps errors, serves the public files. Nothing else."""
 
 import asyncio
 import logging
@@ -11,48 +11,40 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 import heldout
-from heldout.errors import HeldoutError
-from indexer.encoder import Encoder, load_encoder
+from indexer.encoder import Encoder
 from registry import api as registry_api
-from registry.service import Registry
 from search import api as search_api
 from search import knn as search_knn
-from search.engine import SearchEngine
 from web import claim_pages, lab_pages, search_pages
-from web.deps import EngineDep, RegistryDep, get_engine, get_registry
+from web.background import Refresher
+from web.deps import ConditionsDep, EngineDep, RegistryDep, get_engine, get_registry
 from web.middleware import BodyLimit, RequestLog, SecurityHeaders
 from web.pages import STATIC_DIR, Pages
+from web.parts import Parts
 from web.problems import add_problem_handlers
 from web.publishing import AutoPublisher
 from web.settings import Settings
 from web.static_files import ListFiles, LogFiles, SiteFiles
-from web.suggestions import Suggestions, read_queries
 
 log = logging.getLogger(__name__)
 
-REFRESH_S = 5.0
-"""Seconds between looks for a new index generation: one small file per data set."""
 
+def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Parts | None = None) -> FastAPI:
+    """The service on these settings. Its parts are opened when it starts, and closed when it ends.
 
-def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI:
-    """The service on these settings. Files and databases are opened when it starts, and closed when it ends.
-
-    `encoder`, when given, is used instead of the one that the settings name.
+    `parts`, when given, are open already. `encoder`, when given, is used instead of the one that the settings name.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            queries = read_queries(settings.suggestions)
-            app.state.registry = registry = await asyncio.to_thread(_open_registry, settings)
-            app.state.engine = engine = await asyncio.to_thread(_open_engine, settings, encoder)
-        except HeldoutError as error:
-            app.state.start_error = error  # for `web.__main__`: a server only says that it did not start
-            raise
-        app.state.suggestions = Suggestions(queries)
-        tasks = [asyncio.create_task(_refresh(engine))]
+        opened = await asyncio.to_thread(Parts.open, settings, encoder) if parts is None else parts
+        app.state.registry, app.state.engine = opened.registry, opened.engine
+        app.state.suggestions = opened.suggestions
+        jobs: list[Refresher | AutoPublisher] = [Refresher(opened.engine.refresh)]
         if settings.publish == "auto":
-            tasks.append(asyncio.create_task(AutoPublisher(registry, delay_s=settings.publish_delay_s).run()))
+            jobs.append(AutoPublisher(opened.registry, delay_s=settings.publish_delay_s))
+        app.state.conditions = [job.condition for job in jobs]
+        tasks = [asyncio.create_task(job.run()) for job in jobs]
         try:
             yield
         finally:
@@ -60,8 +52,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            registry.close()
-            engine.close()
+            opened.close()
 
     app = FastAPI(
         title="heldout",
@@ -105,8 +96,8 @@ def _add_health(app: FastAPI) -> None:
     async def alive() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["operation"], summary="Database and indexes answer")
-    async def ready(engine: EngineDep, registry: RegistryDep) -> Response:
+    @app.get("/readyz", tags=["operation"], summary="Database and indexes answer; background jobs")
+    async def ready(engine: EngineDep, registry: RegistryDep, conditions: ConditionsDep) -> Response:
         def ask() -> dict[str, Any]:
             registry.opted_out([])  # asks the database
             return {"datasets": len(engine.datasets())}
@@ -116,26 +107,7 @@ def _add_health(app: FastAPI) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, it makes the service not ready
             log.warning("not_ready", extra={"error": type(error).__name__})
             return JSONResponse({"status": "not ready"}, 503)
+        failing = {each.job: each.failing_since.isoformat("T", "seconds") for each in conditions if each.failing_since}
+        if failing:  # still 200: what is open is served, and no other process would do better
+            return JSONResponse({"status": "degraded", **facts, "failing_since": failing})
         return JSONResponse({"status": "ok", **facts})
-
-
-def _open_engine(settings: Settings, encoder: Encoder | None) -> SearchEngine:
-    return SearchEngine.open(settings.datasets_dir, encoder or load_encoder(settings.encoder))
-
-
-def _open_registry(settings: Settings) -> Registry:
-    """The registry. Only development makes its own keys and database: in production they are decisions."""
-    if settings.environment == "development" and not (settings.state_dir / "keys").exists():
-        return Registry.prepare(settings.state_dir, settings.database_url, origin=settings.origin_of_new_log)
-    return Registry(settings.state_dir, settings.database_url, origin=settings.origin)
-
-
-async def _refresh(engine: SearchEngine) -> None:
-    """Take up new generations while serving. One that is refused is logged once, and the old one goes on."""
-    refused: dict[str, str] = {}
-    while True:
-        await asyncio.sleep(REFRESH_S)
-        found = {name: str(error) for name, error in (await asyncio.to_thread(engine.refresh)).items()}
-        for name in found.keys() - {name for name in refused if refused[name] == found.get(name)}:
-            log.error("generation_refused", extra={"dataset": name, "reason": found[name]})
-        refused = found

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 
 from heldout.checkpoint import Verifier, open_checkpoint, to_base64
-from heldout.errors import InputError, NotFoundError
+from heldout.errors import HeldoutError, InputError, NotFoundError
 from heldout.receipts import receipt_from_json, verify_receipt
 from heldout.records import Claim, ClaimRequest, Sample
 from registry.service import Registry
@@ -23,6 +24,8 @@ from web.opted_out import opted_out_of
 from web.seals import check_seal, seal
 from web.selection import Selection, Subjects, fields_of, parse_selection, subjects_of
 from web.settings import Settings
+
+log = logging.getLogger(__name__)
 
 routes = APIRouter(include_in_schema=False)
 
@@ -109,9 +112,16 @@ def done(
 ) -> HTMLResponse:
     """It is recorded; what comes next."""
     claim = registry.claim(claim_id)
+    try:
+        registry.receipt(claim_id)
+    except HeldoutError as error:  # a log that fails does not undo what is recorded
+        log.warning("claim_without_receipt", extra={"claim": claim_id, "error": type(error).__name__})
+        is_logged = False
+    else:
+        is_logged = True
     page = DonePage(
-        claim=claim_facts(claim),
-        publishing=_publishing(settings.publish),
+        claim=claim_facts(claim, is_logged=is_logged),
+        publishing=_publishing(settings.publish if is_logged else "off"),
         verification_key=registry.vkey,
         page_url=f"{settings.base_url}/claims/{claim.id}",
     )
@@ -125,12 +135,12 @@ def show_claim(request: Request, claim_id: str, pages: PagesDep, registry: Regis
     try:
         receipt = receipt_from_json(registry.receipt(claim_id))
     except NotFoundError:  # not sequenced yet
-        page = ClaimPage(claim_facts(found), 0, "", "", registry.vkey, [])
+        page = ClaimPage(claim_facts(found, is_logged=False), 0, "", "", registry.vkey, [])
         return pages.render(request, "claim.html", page)
     verify_receipt(receipt, registry.vkey)
     checkpoint = open_checkpoint(receipt.checkpoint, Verifier.parse(registry.vkey))
     page = ClaimPage(
-        claim=claim_facts(found),
+        claim=claim_facts(found, is_logged=True),
         tree_size=checkpoint.size,
         root_hash=to_base64(checkpoint.root),
         checkpoint=receipt.checkpoint,
@@ -210,9 +220,11 @@ def claim_request(fields: Fields, subjects: Subjects) -> ClaimRequest:
         raise InputError(f"Something in the form does not fit ({where}): load the page again.") from error
 
 
-def claim_facts(claim: Claim) -> ClaimFacts:
-    """A claim as its pages show it."""
-    is_logged = bool(claim.log_indices)
+def claim_facts(claim: Claim, *, is_logged: bool) -> ClaimFacts:
+    """A claim as its pages show it.
+
+    Whether it is logged, only a receipt shows: its places are set aside in the database before the log is written.
+    """
     return ClaimFacts(
         id=claim.id,
         state=claim.state,
@@ -222,7 +234,7 @@ def claim_facts(claim: Claim) -> ClaimFacts:
         received_at=claim.received_at,
         n_addresses=claim.n_url_subjects,
         n_pictures=claim.n_image_subjects,
-        positions=", ".join(map(str, claim.log_indices)),
+        positions=", ".join(map(str, claim.log_indices)) if is_logged else "",
         receipt_href=f"/v1/receipts/{claim.id}" if is_logged else "",
         receipt_name=f"heldout-receipt-{claim.id[:8]}.json",
     )
@@ -239,8 +251,11 @@ def _sealed_text(selection: Selection) -> str:
 
 
 def _once(fields: Fields) -> str:
-    """The same for a form sent twice, another for a form changed in between. Says nothing about its content."""
-    chosen = [(name, value) for name, value in fields if name not in {"contact", "pick", "picture", "address"}]
+    """The same for a form sent twice, another for a form changed in between and for everybody else's.
+
+    The seal stands for the selection, and its random part keeps the contact from being guessed out of the digest.
+    """
+    chosen = [(name, value) for name, value in fields if name in {"seal", "scope", "acting_as", "contact"}]
     return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 
 from registry.service import Registry
 from search.engine import SearchEngine
+from web.background import Condition
 from web.pages import Pages
 from web.settings import Settings
 from web.suggestions import Suggestions
@@ -43,10 +44,17 @@ def get_suggestions(request: Request) -> Suggestions:
     return suggestions
 
 
+def get_conditions(request: Request) -> list[Condition]:
+    """How the background jobs fare."""
+    conditions: list[Condition] = request.app.state.conditions
+    return conditions
+
+
 EngineDep = Annotated[SearchEngine, Depends(get_engine)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 PagesDep = Annotated[Pages, Depends(get_pages)]
+ConditionsDep = Annotated[list[Condition], Depends(get_conditions)]
 SuggestionsDep = Annotated[Suggestions, Depends(get_suggestions)]
 
 

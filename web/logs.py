@@ -3,7 +3,11 @@
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
+from typing import Any
+
+from heldout.errors import HeldoutError
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
@@ -23,6 +27,16 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
         return json.dumps(line, default=str)
+
+
+def describe(error: Exception) -> dict[str, Any]:
+    """Fields that say what failed: its type, the code it passed, the words of our own errors and of the disk.
+
+    Others may quote what they were given: a row of the database, what somebody searched for.
+    """
+    frames = [f"{each.filename}:{each.lineno}" for each in traceback.extract_tb(error.__traceback__)]
+    reason = {"reason": str(error)} if isinstance(error, HeldoutError | OSError) else {}
+    return {"error": type(error).__name__, **reason, "frames": frames[-12:]}
 
 
 def set_up_logs(level: str) -> None:

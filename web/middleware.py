@@ -6,13 +6,13 @@ unexpected error is logged by its type and the lines of code it passed, without 
 
 import logging
 import time
-import traceback
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from web.logs import describe
 from web.problems import problem, unexpected
 
 log = logging.getLogger("web.requests")
@@ -81,8 +81,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_and_note)
         except Exception as error:
-            frames = [f"{each.filename}:{each.lineno}" for each in traceback.extract_tb(error.__traceback__)]
-            log.error("unexpected_error", extra={"error": type(error).__name__, "frames": frames[-12:]})  # noqa: TRY400
+            log.error("unexpected_error", extra=describe(error))  # noqa: TRY400 - its message stays out
             if status:
                 raise  # the answer has begun: all that is left is to cut it off
             await unexpected(Request(scope))(scope, receive, send_and_note)

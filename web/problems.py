@@ -1,9 +1,11 @@
 """Every error as RFC 9457 problem+json, or the same words on a page when a browser asks for HTML. The one mapping.
 
 `HeldoutError.http_status` decides the status of our own errors; their messages are written for people and name what to
-do. An unexpected error says nothing about itself: its message could hold what somebody searched for.
+do. What is our own fault (500 and up) gets a fixed text, and goes to the log: an unexpected error's message could hold
+what somebody searched for, and that of a database or a disk which does not answer names hosts and paths.
 """
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +17,9 @@ from starlette.exceptions import HTTPException
 from heldout.errors import HeldoutError
 from web.contexts import ErrorPage
 from web.deps import get_pages
+from web.logs import describe
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -32,6 +37,7 @@ _DETAILS = {
     404: "The address is wrong, or what was here is gone.",
     405: "This address does not take that kind of request.",
     500: "It is our fault, and was noted without what you searched for. Try again; if it stays, tell the operator.",
+    503: "Something this site needs is not answering. Try again in half a minute; if it stays, tell the operator.",
 }
 
 
@@ -65,8 +71,11 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HeldoutError)
     async def heldout_error(request: Request, error: HeldoutError) -> Response:
+        if error.http_status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return problem(request, error.http_status, _sentence(str(error)))
+        log.error("request_failed", extra=describe(error))
         headers = {"Retry-After": "30"} if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else None
-        return problem(request, error.http_status, _sentence(str(error)), headers=headers)
+        return problem(request, error.http_status, _DETAILS[error.http_status], headers=headers)
 
     @app.exception_handler(HTTPException)
     async def http_exception(request: Request, error: HTTPException) -> Response:

@@ -5,14 +5,12 @@ well. Larger servers publish on the operator's schedule with `python -m registry
 """
 
 import asyncio
-import logging
 import time
 from pathlib import Path
+from typing import Never
 
-from heldout.errors import HeldoutError
 from registry.service import Registry
-
-log = logging.getLogger(__name__)
+from web.background import Condition
 
 LOOK_S = 0.5
 """Seconds between looks at the checkpoint, a file of some hundred bytes."""
@@ -24,26 +22,30 @@ class AutoPublisher:
     """Publishes once the log has grown and then been quiet for a while. Waits in the event loop, works in a thread."""
 
     def __init__(self, registry: Registry, *, delay_s: float, renew_s: float = RENEW_S) -> None:
+        self.condition = Condition("publish")
         self._registry = registry
         self._checkpoint = registry.public_dir / "log" / "checkpoint"
         self._delay_s = delay_s
         self._renew_s = renew_s
 
     async def run(self) -> None:
-        """Publish now, and whenever there is news, until cancelled. A failure is logged and tried again later."""
-        published: bytes | None = None
+        """Publish now, and whenever there is news, until cancelled. A failure is noted and tried again soon."""
+        while True:
+            try:
+                await self._follow()
+            except Exception as error:  # noqa: BLE001 - a job that ends is a list that goes stale unseen
+                self.condition.failed(error)
+            await asyncio.sleep(max(self._delay_s, LOOK_S))
+
+    async def _follow(self) -> Never:
+        """Publish now, and whenever there is news, until something fails."""
         while True:
             seen = await self._quiet()
-            try:
-                answer = await asyncio.to_thread(self._registry.publish)
-            except HeldoutError as error:
-                log.error("publish_failed", extra={"error": type(error).__name__, "reason": str(error)})  # noqa: TRY400
-            else:
-                # A new version is itself an entry of the log, and a claim may have come while it was made: look again.
-                if answer.is_new:
-                    continue
-                published = seen
-            await self._news(since=published)
+            answer = await asyncio.to_thread(self._registry.publish)
+            self.condition.succeeded()
+            # A new version is itself an entry of the log, and a claim may have come while it was made: look again.
+            if not answer.is_new:
+                await self._news(since=seen)
 
     async def _quiet(self) -> bytes:
         """The checkpoint, once it has stayed the same for the delay."""
@@ -55,10 +57,10 @@ class AutoPublisher:
                 return now
             seen = now
 
-    async def _news(self, *, since: bytes | None) -> None:
+    async def _news(self, *, since: bytes) -> None:
         """Return when the checkpoint is another one, or it is time to sign anew."""
-        until = time.monotonic() + (self._renew_s if since is not None else self._delay_s)
-        while time.monotonic() < until and since in {None, _read(self._checkpoint)}:  # noqa: ASYNC110 - a file moves
+        until = time.monotonic() + self._renew_s
+        while time.monotonic() < until and _read(self._checkpoint) == since:  # noqa: ASYNC110 - a file moves
             await asyncio.sleep(LOOK_S)
 
 

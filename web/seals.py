@@ -1,11 +1,13 @@
 """Seals on what a page hands out and takes back: HMAC-SHA256 over text and time.
 
-The confirm page seals the selection it has shown, so that what is claimed is what somebody saw, and not an hour-old
-tab, a half-loaded page or a form put together elsewhere.
+The confirm page seals the selection it has shown, so that what is claimed is what somebody saw, and not yesterday's
+tab, a half-loaded page or a form put together elsewhere. Each seal has a random part: two pages made at the same moment
+for the same pictures are two people's.
 """
 
 import hashlib
 import hmac
+import secrets
 from datetime import datetime, timedelta
 
 from heldout.errors import InputError
@@ -14,8 +16,8 @@ MAX_AGE = timedelta(hours=12)
 
 
 def seal(secret: str, text: str, *, now: datetime) -> str:
-    """A seal on `text`, good for `MAX_AGE`."""
-    made = int(now.timestamp())
+    """A seal on `text`, good for `MAX_AGE`; never the same twice."""
+    made = f"{int(now.timestamp())}.{secrets.token_hex(16)}"
     return f"{made}.{_digest(secret, text, made)}"
 
 
@@ -25,14 +27,13 @@ def check_seal(secret: str, text: str, given: str, *, now: datetime) -> None:
     Raises:
         InputError: too old, or of another text.
     """
-    made, _, digest = given.partition(".")
-    if not (made.isascii() and made.isdecimal() and len(made) < 15) or not hmac.compare_digest(
-        digest.encode(), _digest(secret, text, int(made)).encode()
-    ):
+    made, _, digest = given.rpartition(".")
+    if not hmac.compare_digest(digest.encode(), _digest(secret, text, made).encode()):
         raise InputError("This form is not the one you were shown: search again, tick what is yours and confirm.")
-    if not timedelta(0) <= now - datetime.fromtimestamp(int(made), tz=now.tzinfo) <= MAX_AGE:
+    made_at = datetime.fromtimestamp(int(made.partition(".")[0]), tz=now.tzinfo)
+    if not timedelta(0) <= now - made_at <= MAX_AGE:
         raise InputError("This form was open for too long: search again, tick what is yours and confirm.")
 
 
-def _digest(secret: str, text: str, made: int) -> str:
+def _digest(secret: str, text: str, made: str) -> str:
     return hmac.new(secret.encode(), f"{made}\n{text}".encode(), hashlib.sha256).hexdigest()

@@ -143,6 +143,24 @@ def test_it_is_not_ready_without_its_database(settings: Settings, open_site: Cal
     assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
 
 
+@pytest.mark.parametrize("accept", ["text/html", "*/*"])
+def test_what_fails_on_our_side_is_told_to_the_log_alone(
+    settings: Settings, open_site: Callable[[Settings], TestClient], caplog: pytest.LogCaptureFixture, accept: str
+) -> None:
+    elsewhere = "postgresql://heldout:password@127.0.0.1:9/registry"
+    open_site(settings)  # makes the keys
+    site = open_site(settings.model_copy(update={"database_url": elsewhere}))
+    answer = site.get(f"/v1/claims/{'a' * 26}", headers={"accept": accept})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    for secret in ("127.0.0.1", "port 9", "postgres", "migrate", str(settings.state_dir)):
+        assert secret not in answer.text
+    assert "not answering" in answer.text
+    (line,) = [vars(record) for record in caplog.records if record.message == "request_failed"]
+    assert line["error"] == "UnavailableError"
+    assert "127.0.0.1" in line["reason"]
+    assert "password" not in line["reason"]
+
+
 def test_an_unforeseen_error_is_a_plain_500_and_its_message_is_not_logged(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -145,6 +145,41 @@ def test_a_form_sent_twice_is_one_claim(site: TestClient) -> None:
     assert len(places) == 1
 
 
+def test_two_people_who_opt_out_the_same_picture_at_once_make_two_claims(site: TestClient) -> None:
+    ticked = tick(site, "/search?q=https://jane.example/art/4.png")
+    forms = [fields(confirm_form(site, ticked), contact="same@mail.example") for _ in range(2)]
+    assert len({post(site, "/opt-out/confirm", form).headers["location"] for form in forms}) == 2
+
+
+def test_a_contact_that_was_corrected_is_not_lost(site: TestClient) -> None:
+    form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
+    sent = [fields(form, contact=contact) for contact in ("jane@mail.exampel", "jane@mail.example")]
+    assert len({post(site, "/opt-out/confirm", each).headers["location"] for each in sent}) == 2
+
+
+def test_a_log_that_cannot_be_written_is_said_and_the_claim_is_kept(site: TestClient, settings: Settings) -> None:
+    in_the_way = settings.state_dir / "public" / "log" / "tile"
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.write_text("")
+    form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
+    place = post(site, "/opt-out/confirm", fields(form)).headers["location"]
+
+    def done() -> Element:
+        return page_of(site.get(place, headers=HTML))
+
+    assert done().one("h1").text == "Your opt-out is recorded"
+    assert "in the public log now" not in done().text
+    assert "goes into the public log as soon as" in done().text
+    assert "heldout verify" not in done().text
+    assert "Place in the public log" not in done().text
+    assert done().all("a", class_="button primary") == []
+    in_the_way.unlink()
+    with Registry(settings.state_dir) as registry:
+        registry.sequence()
+    assert "in the public log now" in done().text
+    assert site.get(done().one("a", class_="button primary").attributes["href"]).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

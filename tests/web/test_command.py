@@ -52,10 +52,17 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(
     assert says in line
 
 
-def test_what_cannot_be_opened_is_named_on_the_last_line(tmp_path: Path) -> None:
+def test_what_cannot_be_opened_is_named_in_one_line(tmp_path: Path) -> None:
     done = start(HELDOUT_STATE_DIR=str(tmp_path / "state"), HELDOUT_DATASETS_DIR=str(tmp_path), HELDOUT_ENCODER="web")
     assert done.returncode == 2, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: web holds no encoder.json")
+    assert says(done).startswith("error: web holds no encoder.json")
+
+
+def test_a_folder_that_cannot_be_used_is_named_in_one_line(tmp_path: Path) -> None:
+    tmp_path.joinpath("state").write_text("in the way")
+    done = start(HELDOUT_STATE_DIR=str(tmp_path / "state"), HELDOUT_DATASETS_DIR=str(tmp_path), HELDOUT_ENCODER="web")
+    assert done.returncode in {2, 3}, done.stderr
+    assert str(tmp_path / "state") in says(done)
 
 
 def test_production_makes_no_keys_by_itself(tmp_path: Path) -> None:
@@ -67,5 +74,12 @@ def test_production_makes_no_keys_by_itself(tmp_path: Path) -> None:
         HELDOUT_DATASETS_DIR=str(tmp_path),
     )
     assert done.returncode == 2
-    assert "keys" in done.stderr.splitlines()[-1]
+    assert "keys" in says(done)
     assert not (tmp_path / "state").exists()
+
+
+def says(done: subprocess.CompletedProcess[str]) -> str:
+    """The only line that is not one of progress."""
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{") or '"level": "info"' not in line]
+    assert line.startswith("error: ")
+    return line

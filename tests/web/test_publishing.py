@@ -9,6 +9,7 @@ import pytest
 
 from heldout.records import ClaimRequest, UrlSubject
 from registry.service import Registry
+from web.background import Condition
 from web.published import current_list
 from web.publishing import AutoPublisher
 
@@ -25,9 +26,10 @@ def claim(number: int = 0) -> ClaimRequest:
 
 
 @asynccontextmanager
-async def publishing(registry: Registry, *, renew_s: float = 60.0) -> AsyncIterator[None]:
-    task = asyncio.create_task(AutoPublisher(registry, delay_s=0.02, renew_s=renew_s).run())
-    yield
+async def publishing(registry: Registry, *, renew_s: float = 60.0) -> AsyncIterator[Condition]:
+    publisher = AutoPublisher(registry, delay_s=0.02, renew_s=renew_s)
+    task = asyncio.create_task(publisher.run())
+    yield publisher.condition
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
@@ -73,15 +75,44 @@ def test_an_unchanged_list_is_signed_anew_before_it_is_stale(registry: Registry)
     asyncio.run(run())
 
 
-def test_a_failure_is_logged_and_tried_again(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
-    blocked = registry.public_dir / "list"
-    blocked.parent.mkdir(exist_ok=True)
-    blocked.write_text("in the way")
+@pytest.mark.parametrize("path", ["public/list", "public/log/checkpoint", "registry.db", "publish.lock"])
+def test_whatever_fails_is_logged_and_tried_again(
+    registry: Registry, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked, aside = registry.state_dir / path, registry.state_dir / "aside"
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    if blocked.exists():
+        registry.close()
+        blocked.rename(aside)
+    _block(blocked)
 
     async def run() -> None:
-        async with publishing(registry):
-            await until(lambda: any(record.message == "publish_failed" for record in caplog.records))
-            blocked.unlink()
+        async with publishing(registry) as condition:
+            await until(lambda: condition.failing_since is not None)
+            since = condition.failing_since
+            await until(lambda: len(caplog.records) > 1)
+            assert condition.failing_since == since
+            _unblock(blocked)
+            if aside.exists():
+                aside.rename(blocked)
             await until(lambda: n_listed(registry) == 0)
+            await until(lambda: condition.failing_since is None)
 
     asyncio.run(run())
+    assert {record.message for record in caplog.records} == {"background_failed"}
+    assert {vars(record)["job"] for record in caplog.records} == {"publish"}
+
+
+def _block(path: Path) -> None:
+    """Put something there that nobody expects: garbage for the database and the list, else a folder."""
+    if path.suffix == ".db" or path.name == "list":
+        path.write_text("in the way " * 100)
+    else:
+        path.mkdir()
+
+
+def _unblock(path: Path) -> None:
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink()

@@ -26,11 +26,16 @@ def test_a_seal_holds_for_its_text_until_it_is_too_old() -> None:
         ("secret", "text", lambda made: made[:-1] + ("0" if made[-1] != "0" else "1")),
         ("secret", "text", lambda made: "1" + made),
         ("secret", "text", lambda _: ""),
-        ("secret", "text", lambda _: "\u0663.x"),
+        ("secret", "text", lambda _: "\u0663.x.y"),
         ("secret", "text", lambda made: "9" * 40 + made),
+        ("secret", "text", lambda made: made.replace(".", ".0", 1)),
     ],
 )
 def test_a_changed_one_does_not(secret: str, text: str, changed: object) -> None:
     assert callable(changed)
     with pytest.raises(InputError, match="not the one you were shown"):
         check_seal(secret, text, changed(seal("secret", "text", now=NOW)), now=NOW)
+
+
+def test_no_two_are_the_same() -> None:
+    assert seal("secret", "text", now=NOW) != seal("secret", "text", now=NOW)
