@@ -6,6 +6,8 @@ its format: `heldout.filtering_shard`.
 """
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -165,9 +167,18 @@ _worker: tuple[ExclusionList, FilterOptions] | None = None
 
 def _start_worker(options: FilterOptions) -> None:
     global _worker  # noqa: PLW0603 - the one way to give every task of a process the same list
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     _worker = open_list(options), options
+
+
+def _end_with_parent() -> None:
+    """Not to write on where the next run is writing already, when this one was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(job: Job, out: Path) -> list[FilteredShard] | HeldoutError:

@@ -1,12 +1,15 @@
-"""One Parquet shard minus the rows a list excludes. Row group by row group, so that memory stays bounded by one.
+"""One Parquet shard minus the rows a list excludes. Row group by row group, so that memory stays bounded by two: one is
+read while the one before it is looked up and written.
 
 What is left keeps its order, schema, schema metadata, compression and row groups; a row group of which nothing is
 left is not written.
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from io import BufferedRandom
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from heldout.exclusion import ExclusionList
 from heldout.filtering_columns import find_columns
 from heldout.filtering_decision import Rule
 from heldout.filtering_emit import Emitter
-from heldout.filtering_tables import decide_rows, samples_of, texts_of, typed_columns
+from heldout.filtering_tables import decide_rows, keys_of_rows, samples_of, typed_columns
 from heldout.report import Tally
 
 _BATCH_ROWS = 65_536
@@ -54,8 +57,7 @@ def filter_parquet(
         names = None if stream is not None else _looked_at(shard.schema_arrow, source, url_column)
         if stream is not None:
             writer = stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
-        for number in range(shard.num_row_groups):
-            group = shard.read_row_group(number, columns=names)
+        for group in _read_ahead(shard, names):
             if names is not None:
                 columns = typed_columns(group.schema, source, url_column)
             parts = [np.zeros(0, dtype=np.bool_)]
@@ -63,7 +65,7 @@ def filter_parquet(
                 batch = group.slice(start, _BATCH_ROWS)
                 decision, unreadable = decide_rows(batch, columns, exclusions)
                 if also:
-                    decision = decision.or_else(texts_of(batch.column(columns.ids["key"])).to_pylist(), also)
+                    decision = decision.or_else(keys_of_rows(batch.column(columns.ids["key"])), also)
                 tally.count(decision)
                 tally.n_unreadable_urls += int(unreadable.sum())
                 if emitter is not None:
@@ -74,6 +76,17 @@ def filter_parquet(
                 left = group if kept.all() else group.filter(pa.array(kept))
                 writer.write_table(left, row_group_size=left.num_rows)
     return tally
+
+
+def _read_ahead(shard: pq.ParquetFile, names: list[str] | None) -> Iterator[pa.Table]:
+    """The row groups in order; the next one is being read while one is used. Arrow reads without the interpreter."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        numbers = iter(range(shard.num_row_groups))
+        ahead = [reader.submit(shard.read_row_group, number, columns=names) for number in islice(numbers, 1)]
+        while ahead:
+            group = ahead.pop().result()
+            ahead += [reader.submit(shard.read_row_group, number, columns=names) for number in islice(numbers, 1)]
+            yield group
 
 
 def dropped_keys(source: Path, exclusions: ExclusionList, *, url_column: str | None = None) -> dict[str, Rule] | None:
@@ -91,7 +104,7 @@ def dropped_keys(source: Path, exclusions: ExclusionList, *, url_column: str | N
             table = pa.table(batch)
             columns = typed_columns(table.schema, source, url_column)
             decision, _ = decide_rows(table, columns, exclusions)
-            dropped |= decision.by_key(texts_of(table.column(columns.ids["key"])).to_pylist())
+            dropped |= decision.by_key(keys_of_rows(table.column(columns.ids["key"])))
     return dropped
 
 

@@ -1,6 +1,7 @@
 """Arrow tables of samples: decide about their rows, and read what they say as text."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -54,12 +55,24 @@ def texts_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        texts = [None if value is None else value.decode(errors="replace") for value in column.to_pylist()]
-        return pa.chunked_array([pa.array(texts, pa.string())])
+        return pa.chunked_array([pa.array(_decoded(column), pa.string())])
     try:
         return column.cast(pa.string())
     except pa.ArrowException:  # lists and the like
         return pa.chunked_array([pa.nulls(len(column), pa.string())])
+
+
+def keys_of_rows(column: pa.ChunkedArray) -> list[str | None]:
+    """A column of keys as Python strings."""
+    texts = texts_of(column)
+    try:
+        return cast("list[str | None]", texts.to_pylist())
+    except UnicodeDecodeError:  # a text column may hold other bytes: Parquet does not check
+        return _decoded(texts.cast(pa.large_binary()))
+
+
+def _decoded(column: pa.ChunkedArray) -> list[str | None]:
+    return [None if value is None else value.decode(errors="replace") for value in column.to_pylist()]
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:
@@ -75,12 +88,12 @@ def _urls(column: pa.ChunkedArray) -> pa.ChunkedArray | list[str | None]:
     kind = _value_type(column.type)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return column
-    return [None if value is None else value.decode(errors="replace") for value in column.to_pylist()]
+    return _decoded(column)
 
 
 def _digests(column: pa.ChunkedArray) -> list[bytes | None]:
     try:
         values = column.to_pylist()
-    except UnicodeDecodeError:  # a text column may hold other bytes: Parquet does not check
+    except UnicodeDecodeError:
         values = column.cast(pa.large_binary()).to_pylist()
     return [sha256_of(value) for value in values]

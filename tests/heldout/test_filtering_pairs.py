@@ -110,6 +110,14 @@ def test_table_without_keys_or_elsewhere_is_filtered_by_itself(run: Filter, fold
     assert keys_of(tmp_path / "out" / "00000.tar") == ["000", "003"]
 
 
+def test_keys_that_are_no_text_hide_nothing(run: Filter, folder: Path, tmp_path: Path) -> None:
+    table = pq.read_table(folder / "00000.parquet")
+    keys = pa.array([b"000", b"001", b"002", b"003", b"\xff"]).view(pa.string())
+    pq.write_table(table.set_column(2, "key", keys), folder / "00000.parquet")
+    assert run(folder).failures == {}
+    assert pq.read_table(tmp_path / "out" / "00000.parquet").num_rows == 2
+
+
 @pytest.mark.parametrize("name", ["00000.parquet", "00000.tar"])
 def test_damage_to_one_form_gives_no_output_of_either(run: Filter, folder: Path, tmp_path: Path, name: str) -> None:
     run(folder)

@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -15,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from heldout.cli import run as run_command
 from heldout.filtering import EMITS, FilterOptions, filter_shards
 from tests.heldout.conftest import URLS, PullSite
 from tests.heldout.published import Site
@@ -104,6 +107,44 @@ def test_killed_run_started_again_ends_with_the_same_bytes_and_does_nothing_twic
             break
     assert step > 40
     assert n_left_alone == {0, 1, 2, 3}
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_killed_command_takes_its_workers_with_it_and_started_again_goes_on(pulled: Path, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    for number in range(60):
+        urls = [f"https://else.example/{number}/{i}" for i in range(2000)]
+        pq.write_table(pa.table({"url": [*urls, URLS[0].url]}), tmp_path / "shards" / f"{number:05d}.parquet")
+    out = tmp_path / "out"
+    code = "import sys; from heldout.cli import run; sys.exit(run(sys.argv[1:]))"
+    line = ["filter", str(tmp_path / "shards"), "--list", str(pulled), "--workers", "2"]
+    with subprocess.Popen([sys.executable, "-c", code, *line, "-o", str(out)]) as command:  # noqa: S603 - our own code
+        wait_for(lambda: list(out.glob(".heldout/*.done.json")))
+        children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+        command.kill()
+    assert not (out / "report.json").exists()
+    assert len(children) >= 2
+    wait_for(lambda: not any(is_running(int(pid)) for pid in children))
+    done = {path.name.removesuffix(".done.json") for path in out.glob(".heldout/*.done.json")}
+    before = {name: stat for name, stat in files(out).items() if name in done}
+    assert run_command([*line, "-o", str(out)]) == 0
+    assert {name: files(out)[name] for name in before} == before
+    assert run_command([*line, "-o", str(tmp_path / "whole")]) == 0
+    assert contents(out) == contents(tmp_path / "whole")
 
 
 def test_finished_run_is_left_alone(shards: Path, options: FilterOptions, tmp_path: Path) -> None:
