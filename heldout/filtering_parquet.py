@@ -1,6 +1,6 @@
-"""One Parquet shard minus the rows a list excludes. Row group by row group, so that memory stays bounded by two: one is
-read while the one before it is looked up and written.
+"""One Parquet shard minus the rows a list excludes.
 
+Row group by row group, so that memory stays bounded by two: one is read while the one before is looked up and written.
 What is left keeps its order, schema, schema metadata, compression and row groups; a row group of which nothing is
 left is not written.
 """
