@@ -132,7 +132,7 @@ def evaluate(  # noqa: PLR0917 - typer's options are function parameters
     """Measure recall of the index and of copies, precision of text queries, and latency."""
     from indexer.encoder import load_encoder
     from indexer.evaluate import evaluate as run
-    from indexer.evaluate import format_table
+    from indexer.figures import format_table
 
     result = run(
         _release(datasets_dir, dataset),

@@ -13,7 +13,8 @@ from PIL import Image, ImageChops
 
 from heldout.errors import ConflictError, InputError
 from indexer.build import build
-from indexer.evaluate import evaluate, format_table
+from indexer.evaluate import evaluate
+from indexer.figures import format_table
 from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
 from indexer.transforms import TRANSFORMS
