@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from heldout.durable import remove_parts, write_durably
 from heldout.errors import InputError, NotFoundError
 from indexer import copies, vectors
 from indexer.captions import build_caption_index
@@ -34,7 +35,7 @@ from indexer.generation import (
     current_generation,
 )
 from indexer.manifest import Manifest, ShardEntry, describe_files, load_manifest, save_manifest
-from indexer.shards import DONE_FILE, EMBEDDINGS_FILE, iter_done, lock_release, new_folder, shards_dir, write_file
+from indexer.shards import DONE_FILE, EMBEDDINGS_FILE, iter_done, lock_release, new_folder, read_done, shards_dir
 from indexer.shards import SAMPLES_FILE as SHARD_SAMPLES_FILE
 from indexer.tables import (
     ADDRESS_SCHEMA,
@@ -107,7 +108,8 @@ def build(release: Path, *, exact_up_to: int = vectors.EXACT_UP_TO, flat_up_to: 
                     },
                 ),
             )
-        write_file(release / CURRENT_FILE, f"{number}\n")
+        remove_parts(release / CURRENT_FILE)
+        write_durably(release / CURRENT_FILE, f"{number}\n".encode())
         log.info(
             "generation_built",
             extra={
@@ -185,23 +187,24 @@ def _write_tables(release: Path, entries: list[ShardEntry], work: Path) -> dict[
 
 
 def _write_embeddings(release: Path, entries: list[ShardEntry], d: int, work: Path) -> npt.NDArray[np.float16]:
-    """All embeddings as one mapped file, in id order, and the id of each."""
+    """All embeddings as one mapped file, in id order, and the id of each. One shard's file is open at a time."""
     shards = [shards_dir(release) / entry.name for entry in entries]
-    parts = [np.load(shard / EMBEDDINGS_FILE, mmap_mode="r") for shard in shards]
-    n = sum(len(part) for part in parts)
+    promised = [int(read_done(shard)["n_embeddings"]) for shard in shards]
+    n = sum(promised)
     ids: list[npt.NDArray[np.int64]] = []
     with (work / VECTORS_FILE).open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": (n, d)})
-        for entry, shard, part in zip(entries, shards, parts, strict=True):
+        for entry, shard, n_promised in zip(entries, shards, promised, strict=True):
             first, n_pictures = entry.first_id, 0
             for table in iter_samples([shard / SHARD_SAMPLES_FILE], extra=["embedding_row"]):
                 with_picture = np.flatnonzero(table["embedding_row"].is_valid().to_numpy())
                 ids.append(with_picture + first)
                 first, n_pictures = first + len(table), n_pictures + len(with_picture)
-            if (n_pictures, d) != part.shape:
+            part = np.load(shard / EMBEDDINGS_FILE, mmap_mode="r" if n_promised else None)
+            if (n_pictures, d) != part.shape or n_pictures != n_promised:
                 raise InputError(
-                    f"{shard} holds embeddings of shape {part.shape} for {n_pictures} pictures and d = {d}: "
-                    f"remove it and ingest it again"
+                    f"{shard} holds embeddings of shape {part.shape} for {n_pictures} pictures, {n_promised} by its "
+                    f"marker, and d = {d}: remove it and ingest it again"
                 )
             file.write(np.ascontiguousarray(part).tobytes())
     np.save(work / EMBEDDING_IDS_FILE, np.concatenate([np.empty(0, np.int64), *ids]))

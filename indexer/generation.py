@@ -29,6 +29,8 @@ SAMPLES_FILE, ADDRESSES_FILE, DIGESTS_FILE = "samples.arrow", "urls.arrow", "sha
 IMAGE_FILE, VECTORS_FILE, EMBEDDING_IDS_FILE = "image.faiss", "embeddings.npy", "embedding_ids.npy"
 PDQ_FILE, PDQ_IDS_FILE = "pdq.faiss", "pdq_ids.npy"
 CAPTIONS_FOLDER: Final = "captions"
+MAX_OPEN_THUMBNAILS: Final = 64
+"""Shards whose thumbnails are open at once: each holds a descriptor, of which a process has about 1,000."""
 Ids = Sequence[int] | npt.NDArray[np.int64]
 
 
@@ -233,7 +235,12 @@ class Generation:
                 path = self._shards / self.manifest.shards[shard].name / THUMBNAILS_FILE
                 reader = pa.ipc.open_file(pa.memory_map(str(path)))
                 lengths = [len(reader.get_batch(number)) for number in range(reader.num_record_batches)]
-                opened = self._thumbnails[shard] = reader, np.cumsum([0, *lengths], dtype=np.int64)[:-1]
+                opened = reader, np.cumsum([0, *lengths], dtype=np.int64)[:-1]
+                if len(self._thumbnails) >= MAX_OPEN_THUMBNAILS:
+                    del self._thumbnails[next(iter(self._thumbnails))]  # a reader at work in it keeps it
+            else:
+                del self._thumbnails[shard]  # and last again: the first is the one unused for longest
+            self._thumbnails[shard] = opened
             return opened
 
     def close(self) -> None:
