@@ -21,6 +21,7 @@ from typing import Final
 import pyarrow as pa
 from PIL import Image
 
+from heldout.durable import remove_parts, write_durably
 from heldout.errors import ConflictError, InputError, UnavailableError
 from indexer.encoder import Encoder
 from indexer.fingerprint import Looked, die_with_parent, look
@@ -35,10 +36,9 @@ from indexer.shards import (
     lock_release,
     new_folder,
     plan_shards,
-    read_done,
     shards_dir,
-    write_file,
 )
+from indexer.sources import check_sources, record_sources, stamp
 from indexer.writer import ShardWriter
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,9 @@ def ingest(
 ) -> IngestReport:
     """Ingest shards (files, or folders of them) into `release`. What is done already is left as it is.
 
+    A damaged shard is set aside whole, with the reason. One whose files changed since it was done ends the run: what
+    was indexed is not replaced behind the operator's back (`indexer.sources` says how a change is noticed).
+
     Args:
         sources: Webdataset tars and parquet files, or folders.
         release: Folder of the data set's release; made when it is not there.
@@ -107,7 +110,7 @@ def ingest(
             for shard in plan:
                 folder = shards_dir(release) / shard.name
                 if folder.is_dir():
-                    _check_source(folder, shard)
+                    check_sources(folder, shard)
                     report.skipped.append(shard.name)
                     continue
                 try:
@@ -115,7 +118,9 @@ def ingest(
                 except InputError as error:
                     report.set_aside[shard.name] = str(error)
                     aside.mkdir(exist_ok=True)
-                    write_file(aside / f"{shard.name}.json", format_json({"shard": shard.name, "reason": str(error)}))
+                    said = format_json({"shard": shard.name, "reason": str(error)})
+                    remove_parts(aside / f"{shard.name}.json")
+                    write_durably(aside / f"{shard.name}.json", said.encode())
                     log.warning("shard_set_aside", extra={"shard": shard.name, "reason": str(error)})
                 else:
                     (aside / f"{shard.name}.json").unlink(missing_ok=True)
@@ -133,16 +138,6 @@ def _check_model(release: Path, encoder: Encoder) -> None:
             )
 
 
-def _check_source(folder: Path, shard: Shard) -> None:
-    said = read_done(folder)["source"]
-    size = shard.source.stat().st_size
-    if (said["name"], said["size"]) != (shard.source.name, size):
-        raise ConflictError(
-            f"shard {shard.name} was made from {said['name']} of {said['size']:,} bytes, and {shard.source} has "
-            f"{size:,}: remove {folder} to ingest it again, or use another --dataset"
-        )
-
-
 @dataclass(frozen=True)
 class _Stages:
     """What every shard goes through."""
@@ -156,6 +151,7 @@ class _Stages:
 def _ingest_shard(shard: Shard, folder: Path, stages: _Stages, report: IngestReport) -> None:
     began = time.monotonic()
     encoder, progress = stages.encoder, stages.progress
+    before = stamp(shard)
     reader = open_shard(shard.source, overrides=stages.columns)
     progress.start(shard.name, reader.n_rows)
     try:
@@ -167,7 +163,7 @@ def _ingest_shard(shard: Shard, folder: Path, stages: _Stages, report: IngestRep
             writer.finish(
                 {
                     "shard": shard.name,
-                    "source": {"name": shard.source.name, "size": shard.source.stat().st_size},
+                    "sources": record_sources(shard, before, work),
                     "model_tag": encoder.tag,
                     "d": encoder.d,
                     "columns": dict(reader.mapping.roles),
@@ -211,13 +207,7 @@ def _ahead(shard: Shard, reader: ShardReader, decode: Look) -> Iterator[tuple[Ba
 
 
 def _collect(batch: Batch, tasks: list[tuple[list[int], "Future[list[Looked]]"]]) -> tuple[Batch, dict[int, Looked]]:
-    try:
-        return batch, {row: one for rows, task in tasks for row, one in zip(rows, task.result(), strict=True)}
-    except BrokenProcessPool as error:
-        raise UnavailableError(
-            "a decoding process died, most likely for want of memory: run again with fewer --workers; "
-            "finished shards are kept"
-        ) from error
+    return batch, {row: one for rows, task in tasks for row, one in zip(rows, task.result(), strict=True)}
 
 
 def _describe(
@@ -262,7 +252,11 @@ def _describe(
 
 @contextmanager
 def _decoders(workers: int | None, preprocess: Preprocess | None) -> Iterator[Look]:
-    """A function that has pictures looked at, in `workers` processes."""
+    """A function that has pictures looked at, in `workers` processes.
+
+    Raises:
+        UnavailableError: one of them died, within the block.
+    """
     if workers is None:
         workers = len(os.sched_getaffinity(0))
     if workers == 0:
@@ -273,6 +267,11 @@ def _decoders(workers: int | None, preprocess: Preprocess | None) -> Iterator[Lo
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent)
     try:
         yield lambda pictures: pool.submit(look, pictures, preprocess)
+    except BrokenProcessPool as error:  # found by asking for a result, or by giving the next task
+        raise UnavailableError(
+            "a decoding process died, most likely for want of memory: run again with fewer --workers; "
+            "finished shards are kept"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

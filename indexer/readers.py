@@ -5,12 +5,12 @@ that memory holds one batch of them. A parquet file of the same stem beside a ta
 samples, those that failed included; it then gives the rows and their order.
 """
 
-import json
-import tarfile
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +30,8 @@ from indexer.samples import (
     text_column,
     unsafe_column,
 )
+from indexer.shards import sibling_of
+from indexer.tar_members import MAX_PICTURE_BYTES, Member, index_tar, metadata_of, read_at
 
 PICTURE_BATCH: Final = 128
 """Rows of a batch that holds pictures, at most."""
@@ -37,7 +39,6 @@ BATCH_BYTES: Final = 32 * 1024 * 1024
 """A batch from a tar ends at so many bytes of pictures, or with the first one that goes beyond."""
 TABLE_BATCH: Final = 32_768
 """Rows of a batch that holds none."""
-PICTURE_SUFFIXES: Final = frozenset({"jpg", "jpeg", "png", "webp", "gif", "avif", "bmp", "tif", "tiff", "jfif"})
 _SUCCESS: Final = frozenset({"success", "ok", ""})
 
 
@@ -106,32 +107,19 @@ class ParquetReader:
             raise InputError(f"{self._path} is damaged after row {row} ({error}): get it again") from error
 
 
-@dataclass
-class _Member:
-    """One sample of a tar: where its files lie."""
-
-    key: str
-    files: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Suffix -> (offset, size)."""
-
-    @property
-    def picture(self) -> tuple[int, int] | None:
-        return next((place for suffix, place in self.files.items() if suffix in PICTURE_SUFFIXES), None)
-
-
 class TarReader:
     """Samples of a webdataset tar: members `KEY.jpg`, `KEY.txt`, `KEY.json`, and the parquet file beside it, if any."""
 
     def __init__(self, path: Path, *, overrides: Mapping[str, str] | None = None) -> None:
         self._path = path
-        members = _index_tar(path)
-        sibling = path.with_suffix(".parquet")
-        self._members: Sequence[_Member | None]
-        if sibling.is_file():
-            table, self._members = _join(_open_parquet(sibling).read(), members, overrides, sibling)
+        members = index_tar(path)
+        sibling = sibling_of(path)
+        self._members: Sequence[Member | None]
+        if sibling is not None:
+            table, self._members = _join(_read_parquet(sibling), members, overrides, sibling)
             source = sibling
         else:
-            table, self._members = _metadata_of(members, path), members
+            table, self._members = metadata_of(members, path), members
             source = path
         self._table = table
         self.n_rows = len(table)
@@ -143,16 +131,30 @@ class TarReader:
         with self._path.open("rb") as file:
             while start < self.n_rows:
                 pictures: list[bytes | None] = []
+                refused: dict[int, str] = {}
                 n_bytes = 0
                 for member in self._members[start : start + PICTURE_BATCH]:
                     place = None if member is None else member.picture
-                    pictures.append(None if place is None else _read(file, place))
+                    if place is not None and place[1] > MAX_PICTURE_BYTES:
+                        refused[len(pictures)] = (
+                            f"the picture has {place[1]:,} bytes, over the limit of {MAX_PICTURE_BYTES:,}"
+                        )
+                        place = None
+                    pictures.append(None if place is None else read_at(file, place))
                     n_bytes += 0 if place is None else place[1]
                     if n_bytes >= BATCH_BYTES:
                         break
                 table, row = self._table.slice(start, len(pictures)), start
                 start += len(pictures)  # before the yield: the consumer lets go of the pictures
-                yield _batch(table, self.mapping, pictures, row=row, missing=STATUS_NO_PICTURE, shard=self._path.stem)
+                yield _batch(
+                    table,
+                    self.mapping,
+                    pictures,
+                    row=row,
+                    missing=STATUS_NO_PICTURE,
+                    shard=self._path.stem,
+                    refused=refused,
+                )
 
 
 def _open_parquet(path: Path) -> pq.ParquetFile:
@@ -162,77 +164,17 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         raise InputError(f"{path} is not a parquet file, or is truncated ({error}): get it again") from error
 
 
-def _read(file: BinaryIO, place: tuple[int, int]) -> bytes:
-    file.seek(place[0])
-    return file.read(place[1])
-
-
-def _index_tar(path: Path) -> list[_Member]:
-    """Members of a tar grouped by key, adjacent ones together, as webdataset groups them."""
-    size = path.stat().st_size
-    members: list[_Member] = []
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for entry in tar:
-                folder, _, name = entry.name.rpartition("/")
-                stem, _, suffix = name.partition(".")
-                if not entry.isfile() or not stem:
-                    continue
-                if entry.offset_data + entry.size > size:
-                    raise InputError(f"{path} is truncated inside {entry.name}: get it again")
-                key, suffix = f"{folder}/{stem}" if folder else stem, suffix.lower()
-                if not members or members[-1].key != key or suffix in members[-1].files:
-                    members.append(_Member(key))
-                members[-1].files[suffix] = (entry.offset_data, entry.size)
-            # A whole archive ends in two blocks of zeros, which reading stops before.
-            if tar.offset + tarfile.BLOCKSIZE > size:
-                raise InputError(f"{path} is truncated after {len(members)} samples: get it again")
-    except (tarfile.TarError, EOFError) as error:
-        raise InputError(f"{path} is not an uncompressed tar, or is truncated ({error}): get it again") from error
-    return members
-
-
-def _metadata_of(members: list[_Member], path: Path) -> pa.Table:
-    """Table of the tar's own `.json` and `.txt` files."""
-    rows: list[dict[str, object]] = []
-    with path.open("rb") as file:
-        for member in members:
-            row: dict[str, object] = {"key": member.key}
-            if "txt" in member.files:
-                row["caption"] = _read(file, member.files["txt"]).decode("utf-8", "replace")
-            if "json" in member.files:
-                try:
-                    said = json.loads(_read(file, member.files["json"]))
-                except ValueError:
-                    said = None
-                if isinstance(said, dict):
-                    row.update({str(name): value for name, value in said.items()})
-                else:
-                    row["error_message"] = f"{path.name}: {member.key}.json is not a JSON object"
-            rows.append(row)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
-
-
-def _column(values: list[object]) -> pa.Array:
-    """JSON values as one Arrow column; as JSON text where they are objects or of different types."""
-    values = [_whole_text(value) if isinstance(value, str) else value for value in values]
-    if not any(isinstance(value, dict) for value in values):
+def _read_parquet(path: Path) -> pa.Table:
+    with _open_parquet(path) as file:
         try:
-            return pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-            pass  # written out below
-    return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
-
-
-def _whole_text(text: str) -> str:
-    """JSON may hold half of a surrogate pair, which no UTF-8 can."""
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+            return file.read()
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is damaged ({error}): get it again, or move it away") from error
 
 
 def _join(
-    table: pa.Table, members: list[_Member], overrides: Mapping[str, str] | None, sibling: Path
-) -> tuple[pa.Table, list[_Member | None]]:
+    table: pa.Table, members: list[Member], overrides: Mapping[str, str] | None, sibling: Path
+) -> tuple[pa.Table, list[Member | None]]:
     """The parquet's rows with the tar's members, then the members it does not list."""
     mapping = map_columns(table.column_names, overrides=overrides, source=str(sibling))
     column = mapping.roles.get("key")
@@ -241,15 +183,18 @@ def _join(
             f"{sibling} has no key column, so its rows cannot be found in the tar: "
             f"name it with --columns key=COLUMN, or move the file away"
         )
-    by_key: dict[str, _Member] = {}
+    by_key: dict[str, deque[Member]] = {}
     for member in members:
-        by_key.setdefault(member.key, member)
-    keys = text_column(table[column]).to_pylist()
-    joined: list[_Member | None] = [by_key.pop(key, None) for key in keys]
-    if by_key:
-        extra = pa.table({column: pa.array(list(by_key), pa.string()).cast(table.schema.field(column).type)})
+        by_key.setdefault(member.key, deque()).append(member)
+    keys = text_column(table[column])
+    joined: list[Member | None] = [by_key[key].popleft() if by_key.get(key) else None for key in keys.to_pylist()]
+    unlisted = [member for group in by_key.values() for member in group]
+    if unlisted:
+        # The key column may be of a type that does not hold the tar's names.
+        table = table.set_column(table.schema.get_field_index(column), column, keys)
+        extra = pa.table({column: pa.array([member.key for member in unlisted], pa.string())})
         table = pa.concat_tables([table, extra], promote_options="default")
-        joined.extend(by_key.values())
+        joined.extend(unlisted)
     return table, joined
 
 
@@ -261,8 +206,9 @@ def _batch(
     row: int,
     missing: str,
     shard: str,
+    refused: Mapping[int, str] = MappingProxyType({}),
 ) -> Batch:
-    """Rows of a source as `Batch`: roles filled, kept columns behind them."""
+    """Rows of a source as a batch: roles filled, kept columns behind them. `refused`: row -> why its picture was."""
     n, roles = len(source), mapping.roles
 
     def text(role: str) -> list[str | None]:
@@ -272,7 +218,7 @@ def _batch(
         return values
 
     keys = [f"{shard}:{row + i}" if key is None else key for i, key in enumerate(text("key"))]
-    statuses, reasons = _statuses(text("status"), text("reason"), pictures, missing)
+    statuses, reasons = _statuses(text("status"), text("reason"), pictures, missing, refused)
     none = pa.nulls(n, pa.int32())
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
         "key": pa.array(keys, pa.string()),
@@ -293,7 +239,11 @@ def _batch(
 
 
 def _statuses(
-    said: list[str | None], reasons: list[str | None], pictures: list[bytes | None], missing: str
+    said: list[str | None],
+    reasons: list[str | None],
+    pictures: list[bytes | None],
+    missing: str,
+    refused: Mapping[int, str],
 ) -> tuple[list[str], list[str | None]]:
     """Status and reason of each row before its picture is looked at; drops what claims success without a picture."""
     statuses: list[str] = []
@@ -302,6 +252,9 @@ def _statuses(
         if failed:
             statuses.append(str(status))
             pictures[i] = None
+        elif i in refused:
+            statuses.append(STATUS_CORRUPT)
+            reasons[i] = refused[i]
         elif picture is None:
             statuses.append(missing)
         elif not picture:

@@ -58,6 +58,8 @@ _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """Role -> names that fill it, best first."""
 
 ROLES: Final = tuple(_ALIASES)
+ROLE_NAMES: Final = frozenset(form for names in _ALIASES.values() for name in names for form in (name, name.upper()))
+"""Columns that fill a role, as data sets write them."""
 _UNSAFE_WORDS: Final = ("nsfw",)
 _UNSAFE_SCORES: Final = ("punsafe", "nsfw_score_opennsfw2", "nsfw_score_gantman")
 _UNSAFE_FROM: Final = 0.5

@@ -3,16 +3,16 @@
 A shard is done when its folder exists: the folder is written aside with `done.json` last and appears by one rename.
 """
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from heldout.durable import locked
 from heldout.errors import ConflictError, InputError
 
 SHARD_FORMAT: Final = "heldout-shard/1"
@@ -27,6 +27,18 @@ class Shard:
 
     name: str
     source: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The source and, where it is a tar, the parquet file of the same stem beside it, if there is one."""
+        sibling = sibling_of(self.source)
+        return (self.source,) if sibling is None else (self.source, sibling)
+
+
+def sibling_of(source: Path) -> Path | None:
+    """The parquet file that img2dataset writes beside a tar; None if there is none."""
+    sibling = source.with_suffix(".parquet")
+    return sibling if source.suffix == ".tar" and sibling.is_file() else None
 
 
 def plan_shards(sources: Sequence[Path]) -> list[Shard]:
@@ -98,18 +110,11 @@ def lock_release(release: Path) -> Iterator[None]:
         ConflictError: another process holds it.
     """
     release.mkdir(parents=True, exist_ok=True)
-    with (release / ".lock").open("a+") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise ConflictError(
-                f"another run (process {holder}) is writing {release}: wait for it, or use another --dataset"
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+            stack.enter_context(locked(release / ".lock"))
+        except ConflictError as error:
+            raise ConflictError(f"another run is writing {release}: wait for it, or use another --dataset") from error
         yield
 
 
@@ -129,15 +134,6 @@ def new_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-
-
-def write_file(path: Path, text: str) -> None:
-    """Replace a small text file by one rename, on disk when it returns."""
-    work = path.with_name(f".{path.name}.partial")
-    work.write_text(text, encoding="utf-8")
-    _sync(work)
-    work.replace(path)
-    _sync(path.parent)
 
 
 def format_json(value: Mapping[str, Any]) -> str:

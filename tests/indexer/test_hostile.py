@@ -1,0 +1,161 @@
+"""Shards made to break things, or broken: the rest is ingested, nothing is lost without a word, bounds hold."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from heldout.errors import InputError
+from indexer.ingest import IngestReport, ingest
+from indexer.onnx_encoder import OnnxEncoder
+from indexer.readers import TarReader, open_shard
+from indexer.tar_members import (
+    MAX_FIELDS,
+    MAX_JSON_DEPTH,
+    MAX_PICTURE_BYTES,
+    MAX_SHARD_TEXT_BYTES,
+    MAX_TEXT_BYTES,
+    Member,
+    metadata_of,
+)
+
+SAID = b'{"url": "https://a.example/", "caption": "a"}'
+
+
+def _pack(path: Path, files: list[tuple[str, bytes]]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def _samples(release: Path, shard: str = "0") -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(release / "shards" / shard / "samples.parquet").to_pylist()
+    return rows
+
+
+def _ingest(path: Path, encoder: OnnxEncoder) -> tuple[IngestReport, Path]:
+    release = path.parent / "release"
+    return ingest([path], release=release, encoder=encoder, workers=0), release
+
+
+def test_a_damaged_header_in_the_middle_sets_the_shard_aside(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    png = make.encode(make.draw(1))
+    files = [(f"{n}.{suffix}", data) for n in range(6) for suffix, data in (("png", png), ("json", SAID))]
+    data = bytearray(_pack(tmp_path / "0.tar", files).read_bytes())
+    place = data.index(b"2.png")
+    data[place + 148 : place + 154] = b"zzzzzz"  # its checksum
+    (tmp_path / "0.tar").write_bytes(data)
+    report, release = _ingest(tmp_path / "0.tar", encoder)
+    assert report.ingested == []
+    assert f"{tmp_path / '0.tar'} has a damaged header" in report.set_aside["0"]
+    assert f"at byte {place}" in report.set_aside["0"]
+    assert not (release / "shards" / "0").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"[" * 200_000, "is not a JSON object"),
+        (b'{"a":' * (MAX_JSON_DEPTH + 1) + b"1" + b"}" * (MAX_JSON_DEPTH + 1), "is nested deeper than 32 levels"),
+        (b'{"n": ' + b"9" * 10_000 + b"}", "is not a JSON object"),
+        (b'{"url": "https://a.example/"' + b" " * MAX_TEXT_BYTES + b"}", "bytes, over the limit of 1,048,576"),
+    ],
+)
+def test_a_json_beyond_bounds_costs_its_sample_only_that(
+    said: bytes, reason: str, tmp_path: Path, make: Any, encoder: OnnxEncoder
+) -> None:
+    png = make.encode(make.draw(1))
+    _pack(tmp_path / "0.tar", [("0.png", png), ("0.json", said), ("1.png", png), ("1.json", SAID)])
+    report, release = _ingest(tmp_path / "0.tar", encoder)
+    assert report.ingested == ["0"]
+    first, second = _samples(release)
+    assert first["status"] == "ok"
+    assert first["url"] is None
+    assert first["reason"].startswith("0.tar: 0.json ")
+    assert reason in first["reason"]
+    assert (second["url"], second["reason"]) == ("https://a.example/", None)
+
+
+def test_odd_but_lawful_json_is_kept(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    deep: Any = 1
+    for _ in range(MAX_JSON_DEPTH - 2):
+        deep = [deep]
+    said = {"url": "https://a.example/", "caption": "a", "deep": deep, "empty": [{}], "none": [[]]}
+    text = json.dumps(said)[:-1] + ', "\\ud800": 1}'
+    _pack(tmp_path / "0.tar", [("0.png", make.encode(make.draw(1))), ("0.json", text.encode())])
+    report, release = _ingest(tmp_path / "0.tar", encoder)
+    assert report.ingested == ["0"]
+    (sample,) = _samples(release)
+    assert (sample["deep"], json.loads(sample["empty"])) == (deep, [{}])
+    assert sample["\ufffd" * 3] == 1
+
+
+def test_a_caption_file_beyond_its_bound_is_not_read(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    files = [("0.png", make.encode(make.draw(1))), ("0.json", b'{"url": "https://a.example/"}')]
+    _pack(tmp_path / "0.tar", [*files, ("0.txt", b"a" * (MAX_TEXT_BYTES + 1)), ("1.json", SAID)])
+    _, release = _ingest(tmp_path / "0.tar", encoder)
+    first = _samples(release)[0]
+    assert (first["url"], first["caption"], first["status"]) == ("https://a.example/", None, "ok")
+    assert first["reason"] == "0.tar: 0.txt has 1,048,577 bytes, over the limit of 1,048,576"
+
+
+def test_fields_beyond_their_bound_are_left_out_but_none_that_counts(tmp_path: Path) -> None:
+    many = {f"f{n}": n for n in range(2 * MAX_FIELDS)}
+    files = [("0.json", json.dumps(many).encode()), ("1.json", SAID), ("2.json", b'{"f0": 5, "other": 1}')]
+    table = TarReader(_pack(tmp_path / "0.tar", files))._table
+    assert len(table.column_names) == MAX_FIELDS + 4  # key, error_message, url and caption
+    assert table["url"].to_pylist() == [None, "https://a.example/", None]
+    assert table["f0"].to_pylist() == [0, None, 5]
+    first, second, third = table["error_message"].to_pylist()
+    assert first == "0.tar: 0.json brings the shard over 1,000 fields: 1,000 are left out"
+    assert (second, third) == (None, "0.tar: 2.json brings the shard over 1,000 fields: 1 are left out")
+
+
+def test_a_picture_beyond_its_bound_is_not_read(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("0.png")
+    header.size = MAX_PICTURE_BYTES + 512
+    path = _pack(tmp_path / "0.tar", [("1.png", b"small"), ("1.json", SAID)])
+    rest = path.read_bytes()
+    with path.open("wb") as file:
+        file.write(header.tobuf())
+        file.seek(header.size, io.SEEK_CUR)  # a hole: takes no disk
+        file.write(rest)
+    (batch,) = open_shard(path).batches()
+    assert batch.pictures == [None, b"small"]
+    assert batch.table["status"].to_pylist() == ["corrupt", "ok"]
+    assert "335,544,832 bytes, over the limit of 335,544,320" in batch.table["reason"].to_pylist()[0]
+
+
+def test_more_text_than_memory_should_hold_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    n = MAX_SHARD_TEXT_BYTES // MAX_TEXT_BYTES + 1
+    members = [Member(str(number), {"json": (0, MAX_TEXT_BYTES)}) for number in range(n)]
+    with pytest.raises(InputError, match="as several shards"):
+        metadata_of(members, tmp_path / "0.tar")
+
+
+def test_names_that_are_no_utf8_and_keys_of_another_type_are_joined(
+    tmp_path: Path, make: Any, encoder: OnnxEncoder
+) -> None:
+    png = make.encode(make.draw(1))
+    _pack(tmp_path / "0.tar", [("7.png", png), ("a\udcff.png", png), ("b.png", png), ("b.png", png)])
+    pq.write_table(pa.table({"key": [7], "url": ["https://a.example/"], "caption": ["a"]}), tmp_path / "0.parquet")
+    report, release = _ingest(tmp_path / "0.tar", encoder)
+    assert report.set_aside == {}
+    assert [sample["key"] for sample in _samples(release)] == ["7", "a\ufffd\ufffd\ufffd", "b", "b"]
+
+
+def test_a_damaged_parquet_beside_a_tar_sets_it_aside(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    make.tar(tmp_path / "0.tar", make.rows(5))
+    data = bytearray((tmp_path / "0.parquet").read_bytes())
+    data[4:200] = b"\xff" * 196
+    (tmp_path / "0.parquet").write_bytes(data)
+    report, _ = _ingest(tmp_path / "0.tar", encoder)
+    assert str(tmp_path / "0.parquet") in report.set_aside["0"]
