@@ -194,8 +194,8 @@ def filter_(
     with _progress("shards") as progress:
         result = filter_shards(inputs, out, options, workers=workers, progress=progress)
     _tell_doubts(result.doubts)
-    for error in result.failures.values():
-        _complain(str(error))
+    for message in dict.fromkeys(str(error) for error in result.failures.values()):  # one for both forms of a shard
+        _complain(message)
     total = result.total.to_json()
     if as_json:
         _print_json(

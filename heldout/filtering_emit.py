@@ -131,13 +131,15 @@ class Emitter:
 
     def _parse_uids(self, samples: pa.Table, decision: Decision, first: int) -> npt.NDArray[np.void]:
         if "uid" not in samples.column_names:
-            raise InputError(f"{self._shard} has no column uid, which --emit datacomp-uids needs: leave that out")
+            raise InputError(
+                f"{self._shard} has no column uid, which --emit datacomp-uids needs: leave that option out"
+            )
         is_uid = pc.match_substring_regex(samples["uid"], _UID_PATTERN).fill_null(fill_value=False)
         if not pc.all(is_uid).as_py() and len(is_uid):
             row = first + pc.index(is_uid, value=False).as_py()
             raise InputError(
                 f"{self._shard}: row {row} has no uid of 32 hexadecimal digits, which --emit datacomp-uids needs: "
-                "leave that out"
+                "leave that option out"
             )
         kept = samples["uid"].filter(pa.array(decision.kept))
         words = np.frombuffer(bytes.fromhex("".join(kept.to_pylist())), ">u8").reshape(-1, 2)
