@@ -4,14 +4,17 @@ import glob
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
 
-from heldout.errors import ConflictError
+from heldout.errors import ConflictError, UnavailableError
 
 PART_SUFFIX = ".part"
+PART_LIFE_S = 3600.0
+"""A part untouched for so long has no writer any more: writing one takes far less."""
 
 
 @contextmanager
@@ -44,6 +47,30 @@ def remove_parts(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+def sweep_parts(folder: Path) -> int:
+    """Remove what writers of any file below a folder left behind when they were killed; how many there were.
+
+    Others may be at work: parts younger than `PART_LIFE_S` stay.
+    """
+    n_swept = 0
+    for where, _, names in os.walk(folder):  # which, unlike `rglob`, bears folders that go meanwhile
+        for part in (Path(where, name) for name in names if name.startswith(".") and name.endswith(PART_SUFFIX)):
+            with suppress(FileNotFoundError):  # its writer finished, or another sweeps too
+                if time.time() - part.stat().st_mtime > PART_LIFE_S:
+                    part.unlink()
+                    n_swept += 1
+    return n_swept
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and its parents, durable on return."""
+    missing = [folder, *folder.parents]
+    missing = missing[: next((i for i, path in enumerate(missing) if path.is_dir()), len(missing))]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def sync_folder(path: Path) -> None:
     """Make renames in a folder survive a power failure, where the platform can."""
     if sys.platform == "win32":
@@ -56,18 +83,27 @@ def sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file for the length of the block.
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock file for the length of the block, alone among processes and threads. A process that dies frees it.
+
+    Args:
+        path: its folder must exist; the file stays behind.
+        wait: until whoever holds it lets go.
 
     Raises:
-        ConflictError: another process holds it.
+        ConflictError: someone else holds it, and we do not wait.
+        UnavailableError: the file cannot be made.
     """
-    with path.open("wb") as file:
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be written ({error.strerror}): check the disk") from error
+    with file:
         if sys.platform != "win32":
             import fcntl
 
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise ConflictError(f"another process is at work in {path.parent}: wait for it") from error
         yield

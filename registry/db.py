@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, InterfaceError, NotSupportedError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from heldout.errors import InputError, UnavailableError
@@ -55,7 +56,7 @@ def transaction(sessions: Sessions) -> Iterator[Session]:
     """A session in a transaction, committed at the end of the block, rolled back on any error.
 
     Raises:
-        UnavailableError: the database cannot be reached, or lacks its tables.
+        UnavailableError: the database cannot be reached, is damaged, or lacks its tables.
     """
     with database_errors(), sessions.begin() as session:
         yield session
@@ -63,13 +64,17 @@ def transaction(sessions: Sessions) -> Iterator[Session]:
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Translate a database that fails into UnavailableError."""
+    """Translate a database that fails into UnavailableError. Values it does not take are mistakes of ours, and pass."""
     try:
         yield
-    except (OperationalError, InterfaceError, ProgrammingError) as error:
+    except (DataError, IntegrityError, NotSupportedError):
+        raise
+    except (DatabaseError, InterfaceError) as error:
         raise UnavailableError(
             f"the database failed ({error.orig}): see that it runs and that `python -m registry migrate` was run"
         ) from error
+    except PoolTimeoutError as error:
+        raise UnavailableError("every connection to the database is taken: try again in a moment") from error
 
 
 def _on_sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:

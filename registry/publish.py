@@ -17,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from heldout.checkpoint import Checkpoint
+from heldout.durable import locked
 from heldout.errors import NotFoundError, VerificationError
 from heldout.leaves import ListLeaf, format_leaf, parse_leaf
 from heldout.manifest import LogState, PreviousVersion, manifest_sha256, parse_manifest
@@ -27,7 +28,7 @@ from registry.keys import Keys
 from registry.listing import build_version
 from registry.log import Sequencer
 from registry.metadata import TARGETS, MetadataRepository, Validity
-from registry.storage import ObjectStore, file_lock
+from registry.storage import ObjectStore
 from registry.tables import EventRow, ListRow
 
 MANIFEST = "manifest.json"
@@ -86,7 +87,7 @@ class Publisher:
             VerificationError: database, log and published files are not of one history. Nothing was signed.
             UnavailableError: the disk failed; run it again.
         """
-        with file_lock(self._lock_path):
+        with locked(self._lock_path, wait=True):
             checkpoint = self._sequencer.sequence()
             logged = self._last_logged()
             if logged is None or self._has_news(parse_manifest(logged.manifest).log.size):

@@ -53,7 +53,7 @@ class Registry:
         clock: Clock = utc_now,
         validity: Validity | None = None,
     ) -> None:
-        """Open what is there.
+        """Open what is there, and sweep what a power cut left half written among the public files.
 
         Args:
             state_dir: folder of keys and public files.
@@ -65,6 +65,7 @@ class Registry:
         Raises:
             NotFoundError: there are no keys.
             InputError: the keys are damaged, or of a log of another name.
+            UnavailableError: the disk failed.
         """
         self.state_dir = state_dir
         self.public_dir = state_dir / "public"
@@ -91,6 +92,9 @@ class Registry:
             validity=validity,
         )
         self._coverage = CoverageIndex(self._reading)
+        n_swept = FileStore(self.public_dir).sweep()
+        if n_swept:
+            logger.warning("leftovers_swept", extra={"n_files": n_swept})
 
     @classmethod
     def prepare(

@@ -1,21 +1,17 @@
 """Where the log and the list lie: an object store for immutable files, and a checkpoint that moves by compare-and-swap.
 
 `FileStore` keeps both in a folder that any web server can serve. Whatever the protocols say is durable on return is
-so after a power cut: temporary file, fsync, rename, fsync of the folder.
+so after a power cut (`heldout.durable`). Messages name files as the protocols do, never a folder of the machine, but
+for failures of the disk.
 """
 
-import fcntl
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from heldout.durable import locked, make_folders, sweep_parts, write_durably
 from heldout.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from heldout.layout import CHECKPOINT_PATH
-
-TEMPORARY_PREFIX = ".tmp-"
 
 
 class ObjectStore(Protocol):
@@ -36,7 +32,7 @@ class ObjectStore(Protocol):
         """Create or replace a file, at once and durable on return. Raises UnavailableError as `write`."""
 
     def discard(self, path: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it is there. Raises UnavailableError: the disk failed."""
 
 
 class CheckpointStore(Protocol):
@@ -65,7 +61,7 @@ class FileStore:
         try:
             return self._resolve(path).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFoundError(f"there is no {path} in {self.root}") from error
+            raise NotFoundError(f"there is no {path}") from error
         except OSError as error:
             raise UnavailableError(f"{path} in {self.root} cannot be read ({error}): check the disk") from error
 
@@ -77,31 +73,35 @@ class FileStore:
             self.replace(path, data)
             return
         if existing != data:
-            raise ConflictError(f"{path} in {self.root} is there with another content: immutable files never change")
+            raise ConflictError(f"{path} is there with another content: immutable files never change")
 
     def replace(self, path: str, data: bytes) -> None:
         """As `ObjectStore.replace`."""
         target = self._resolve(path)
-        temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
         try:
-            _make_folders(target.parent)
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-            _sync_folder(target.parent)
+            make_folders(target.parent)
+            write_durably(target, data)
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise UnavailableError(f"{path} cannot be written to {self.root} ({error}): check the disk") from error
 
     def discard(self, path: str) -> None:
         """As `ObjectStore.discard`; removes folders that become empty."""
         target = self._resolve(path)
-        target.unlink(missing_ok=True)
+        try:
+            target.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise UnavailableError(f"{path} cannot be removed from {self.root} ({error}): check the disk") from error
         with suppress(OSError):  # not empty
             target.parent.rmdir()
+
+    def sweep(self) -> int:
+        """Remove what writes left behind that a power cut ended; how many there were. Others may be at work."""
+        try:
+            return sweep_parts(self.root)
+        except OSError as error:
+            raise UnavailableError(f"{self.root} cannot be swept ({error}): check the disk") from error
 
     def _resolve(self, path: str) -> Path:
         parts = path.split("/")
@@ -126,33 +126,7 @@ class FileCheckpointStore:
 
     def compare_and_swap(self, old: bytes | None, new: bytes) -> None:
         """As `CheckpointStore.compare_and_swap`."""
-        with file_lock(self._lock_path):
+        with locked(self._lock_path, wait=True):
             if self.load() != old:
                 raise ConflictError("the checkpoint was moved by another sequencer: read it again")
             self._store.replace(CHECKPOINT_PATH, new)
-
-
-@contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock among the processes and threads of this machine; freed when a process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _make_folders(folder: Path) -> None:
-    """Make a folder and its parents, durable on return."""
-    missing = [folder, *folder.parents]
-    missing = missing[: next((i for i, path in enumerate(missing) if path.is_dir()), len(missing))]
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,11 +1,13 @@
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from heldout.durable import locked, remove_parts, replacing, write_durably
-from heldout.errors import ConflictError
+from heldout.durable import PART_LIFE_S, locked, make_folders, remove_parts, replacing, sweep_parts, write_durably
+from heldout.errors import ConflictError, UnavailableError
 
 
 def test_file_takes_its_place_only_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -42,3 +44,40 @@ def test_lock_is_held_by_one_and_free_again(tmp_path: Path) -> None:
         pass
     with locked(tmp_path / ".lock"):
         pass
+
+
+def test_lock_is_waited_for(tmp_path: Path) -> None:
+    inside = threading.Event()
+
+    def enter() -> None:
+        with locked(tmp_path / ".lock", wait=True):
+            inside.set()
+
+    with locked(tmp_path / ".lock"):
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert not inside.wait(0.05)
+    thread.join()
+    assert inside.is_set()
+
+
+def test_lock_that_cannot_be_made_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="nowhere"), locked(tmp_path / "nowhere" / ".lock"):
+        pass
+
+
+def test_only_parts_without_a_writer_are_swept(tmp_path: Path) -> None:
+    make_folders(tmp_path / "a" / "b")
+    kept = [tmp_path / "a" / "file", tmp_path / "a" / "b" / ".hidden", tmp_path / "a" / "file.part"]
+    for path in kept:
+        path.write_bytes(b"")
+        os.utime(path, (0, 0))
+    old = tmp_path / "a" / "b" / ".file.0011aabb.part"
+    old.write_bytes(b"half")
+    os.utime(old, (0, old.stat().st_mtime - PART_LIFE_S - 1))
+    with replacing(tmp_path / "a" / "file") as stream:
+        stream.write(b"whole")
+        assert sweep_parts(tmp_path) == 1
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    assert kept[0].read_bytes() == b"whole"
+    assert sweep_parts(tmp_path) == sweep_parts(tmp_path / "nowhere") == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from heldout.errors import InputError, UnavailableError
@@ -93,3 +93,25 @@ def test_other_databases_are_refused_without_showing_a_password(url: str) -> Non
 
 def test_a_plain_postgresql_url_uses_the_installed_driver() -> None:
     assert make_engine("postgresql://host/name").driver == "psycopg"
+
+
+def test_a_database_file_that_is_damaged_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "registry.db"
+    path.write_bytes(b"no database at all" * 1000)
+    engine = make_engine(f"sqlite:///{path}")
+    with pytest.raises(UnavailableError, match="database failed"), transaction(make_sessions(engine)) as session:
+        session.execute(text("SELECT 1"))
+    engine.dispose()
+
+
+def test_a_pool_without_a_free_connection_says_so(migrated_sqlite: Path) -> None:
+    engine = create_engine(f"sqlite:///{migrated_sqlite}", pool_size=1, max_overflow=0, pool_timeout=0.01)
+    refused = pytest.raises(UnavailableError, match="try again")
+    with engine.connect(), refused, transaction(make_sessions(engine)) as session:
+        session.execute(text("SELECT 1"))
+    engine.dispose()
+
+
+def test_a_value_that_a_constraint_refuses_is_a_mistake_of_ours(sessions: Sessions) -> None:
+    with pytest.raises(IntegrityError), transaction(sessions) as session:
+        session.execute(text("INSERT INTO sequencer (id, next_index) VALUES (1, 0)"))

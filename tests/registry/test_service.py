@@ -1,5 +1,8 @@
 """The registry as one object: first start, many at once, and a log that cannot be written."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +20,26 @@ def test_preparing_twice_keeps_keys_and_claims(registry: Registry, database_url:
         assert again.vkey == registry.vkey
         assert again.claim(claim.id) == claim
         assert again.receipt(claim.id) == registry.receipt(claim.id)
+
+
+def test_what_a_power_cut_left_half_written_is_swept_at_the_next_start(
+    registry: Registry, database_url: str, clock: Clock
+) -> None:
+    registry.submit(request(url("a")))
+    registry.publish()
+    before = {path: path.read_bytes() for path in registry.public_dir.rglob("*") if path.is_file()}
+    code = (
+        "import os, sys; from pathlib import Path; from heldout.durable import replacing\n"
+        "with replacing(Path(sys.argv[1])) as stream: stream.write(b'half'); stream.flush(); os._exit(9)"
+    )
+    for name in ("log/checkpoint", "list/metadata/timestamp.json"):
+        path = registry.public_dir / name
+        subprocess.run([sys.executable, "-c", code, str(path)], check=False)  # noqa: S603 - our own interpreter
+    old, young = sorted(path for path in registry.public_dir.rglob("*") if path.is_file() and path not in before)
+    os.utime(old, (0, 0))
+    with Registry.prepare(registry.state_dir, database_url, origin=ORIGIN, clock=clock):
+        after = {path: path.read_bytes() for path in registry.public_dir.rglob("*") if path.is_file()}
+    assert after == before | {young: b"half"}, "the young one may still be written"
 
 
 def test_a_registry_without_keys_says_how_to_make_them(tmp_path: Path, database_url: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from heldout.errors import ConflictError, InputError, NotFoundError, UnavailableError
-from registry.storage import FileCheckpointStore, FileStore, file_lock
+from registry.storage import FileCheckpointStore, FileStore
 
 
 @pytest.fixture
@@ -69,6 +69,29 @@ def test_a_disk_that_refuses_is_an_error_and_leaves_nothing(tmp_path: Path) -> N
         FileStore(tmp_path / "folder").read("a")
 
 
+def test_messages_that_strangers_may_read_name_no_folder_of_the_machine(store: FileStore) -> None:
+    store.write("a", b"one")
+    for attempt in (lambda: store.read("b"), lambda: store.write("a", b"two"), lambda: store.read("../b")):
+        with pytest.raises((NotFoundError, ConflictError, InputError)) as refused:
+            attempt()
+        assert str(store.root) not in str(refused.value)
+
+
+def test_discarding_what_cannot_be_removed_is_an_error_of_the_disk(store: FileStore) -> None:
+    store.write("folder/a", b"")
+    with pytest.raises(UnavailableError, match="check the disk"):
+        store.discard("folder")
+    store.discard("folder/a/b")
+    assert store.read("folder/a") == b""
+
+
+def test_a_checkpoint_whose_lock_cannot_be_made_does_not_move(tmp_path: Path) -> None:
+    checkpoints = FileCheckpointStore(tmp_path / "log", tmp_path / "nowhere" / "lock")
+    with pytest.raises(UnavailableError, match="check the disk"):
+        checkpoints.compare_and_swap(None, b"one")
+    assert checkpoints.load() is None
+
+
 def test_the_checkpoint_moves_only_from_what_it_is(tmp_path: Path) -> None:
     checkpoints = FileCheckpointStore(tmp_path / "log", tmp_path / "lock")
     assert checkpoints.load() is None
@@ -100,18 +123,3 @@ def test_of_many_that_move_the_checkpoint_at_once_one_wins(tmp_path: Path) -> No
         thread.join()
     assert len(won) == 1
     assert FileCheckpointStore(tmp_path / "log", tmp_path / "lock").load() == b"%d" % won[0]
-
-
-def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
-    inside = threading.Event()
-    with file_lock(tmp_path / "locks" / "publish.lock"):
-        thread = threading.Thread(target=lambda: _enter(tmp_path / "locks" / "publish.lock", inside))
-        thread.start()
-        assert not inside.wait(0.05)
-    thread.join()
-    assert inside.is_set()
-
-
-def _enter(path: Path, inside: threading.Event) -> None:
-    with file_lock(path):
-        inside.set()
