@@ -12,7 +12,10 @@ SampleRef = tuple[str, int]
 """(data set, id)."""
 
 _BY_LABEL = {
-    "exact": ("The same file or address", "No doubt about these."),
+    "exact": (
+        "The same file or address",
+        "No doubt about these. The list of copies says which are the very file, and which the same picture changed.",
+    ),
     "near": (
         "The same picture, changed",
         "Another size or format, mirrored, turned or lightly marked. Very rarely wrong.",
@@ -27,7 +30,13 @@ _BY_LABEL = {
 _FOR_WORDS = {
     "caption": ("What we found", "Pictures with these words in their caption."),
     "site": ("What we found", "Taken from this site, in the order of their addresses."),
-    "text": ("What we found", "Pictures that fit these words, by their caption or by what they show."),
+}
+_FOR_TEXT = {
+    "caption": ("Their captions say so", "These words, or some of them, are in the caption. Tick only what is yours."),
+    "similar": (
+        "Look like these words",
+        "Found by a program that compares words with what pictures show. Most are not yours: look before you tick.",
+    ),
 }
 
 
@@ -42,8 +51,8 @@ _MISSING = {
 def sections(result: SearchResult, kind: str, opted_out: Collection[SampleRef]) -> list[Section]:
     """Cards of an answer to a question of this kind.
 
-    A picture or an address is answered by how sure the answer is, the surest first. Words are answered in one section,
-    in the order of the engine.
+    A picture or an address is answered by how sure the answer is, the surest first; words by what captions say before
+    what only looks like it; a name or a site in one section. Within each, the order is the engine's.
     """
     built = [
         (result.hits[group.hits[0]].label, _card(result, group, at, kind, opted_out))
@@ -52,12 +61,17 @@ def sections(result: SearchResult, kind: str, opted_out: Collection[SampleRef]) 
     if kind in _FOR_WORDS:
         title, explanation = _FOR_WORDS[kind]
         cards = [card for _, card in built]
-        return [Section("all", title, explanation, kind != "text", _n_samples(cards), cards)] if cards else []
+        return (
+            [Section("all", title, explanation, is_sure=True, n_samples=_n_samples(cards), cards=cards)]
+            if cards
+            else []
+        )
     answer = []
-    for label, (title, explanation) in _BY_LABEL.items():
+    for label, (title, explanation) in (_FOR_TEXT if kind == "text" else _BY_LABEL).items():
         cards = [card for card_label, card in built if card_label == label]
         if cards:
-            answer.append(Section(label, title, explanation, label != "similar", _n_samples(cards), cards))
+            is_sure = kind != "text" and label != "similar"
+            answer.append(Section(label, title, explanation, is_sure, _n_samples(cards), cards))
     return answer
 
 

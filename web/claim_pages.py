@@ -97,6 +97,7 @@ def opt_out(
         page = replace(
             confirm_page(selection, engine, registry, settings, now=now),
             problem=str(error),
+            bad_contact=not _is_contact(_first(fields, "contact").strip()),
             scopes=_all(fields, "scope"),
             acting_as=_first(fields, "acting_as"),
             contact=_first(fields, "contact"),
@@ -192,6 +193,7 @@ def confirm_page(
         n_already=len(opted_out_of(registry, samples)),
         next_list=_publishing(settings.publish),
         problem="",
+        bad_contact=False,
         scopes=["picture", "address"],
         acting_as="artist",
         contact="",
@@ -208,8 +210,7 @@ def claim_request(fields: Fields, subjects: Subjects) -> ClaimRequest:
     if not chosen:
         raise InputError("Nothing would be excluded: tick at least one of the two below.")
     contact = _first(fields, "contact").strip()
-    name, _, host = contact.partition("@")
-    if contact and not (name and "." in host.strip(".")):
+    if not _is_contact(contact):
         raise InputError(f"{contact[:80]!r} is not an e-mail address: correct it, or leave it empty.")
     try:
         return ClaimRequest.model_validate(
@@ -257,6 +258,12 @@ def _once(fields: Fields) -> str:
     """
     chosen = [(name, value) for name, value in fields if name in {"seal", "scope", "acting_as", "contact"}]
     return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()
+
+
+def _is_contact(text: str) -> bool:
+    """Whether it is empty, or looks like an e-mail address."""
+    name, _, host = text.partition("@")
+    return not text or bool(name and "." in host.strip("."))
 
 
 def _first(fields: Fields, name: str) -> str:

@@ -176,6 +176,8 @@ class ConfirmPage:
     next_list: str
     problem: str
     """What to put right, when the form comes back; else empty."""
+    bad_contact: bool
+    """Whether that is the e-mail address."""
     scopes: list[str]
     """Ticked ones of `picture`, `address`."""
     acting_as: str
@@ -254,6 +256,8 @@ class AboutPage:
     """`/about`: what this is, and what it cannot do."""
 
     datasets: list[DatasetLine]
+    contact: str
+    """An e-mail address, or the address of a page; empty where the operator gives none."""
 
 
 @dataclass(frozen=True)

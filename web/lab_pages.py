@@ -26,7 +26,7 @@ def labs(request: Request, pages: PagesDep, registry: RegistryDep, settings: Set
 
 
 @routes.get("/about")
-def about(request: Request, pages: PagesDep, engine: EngineDep) -> HTMLResponse:
+def about(request: Request, pages: PagesDep, engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
     """What this is, and what an opt-out cannot do."""
     lines = [DatasetLine(info.name, info.n_samples) for info in engine.datasets()]
-    return pages.render(request, "about.html", AboutPage(lines))
+    return pages.render(request, "about.html", AboutPage(lines, settings.contact))

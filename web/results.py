@@ -48,14 +48,16 @@ def results_page(
         asked=asked,
         readings=ways_on or [],
         sections=built,
-        summary=summary(asked.kind, built, result.total, has_pages=bool(first_href or next_href)),
+        summary=summary(
+            asked.kind, built, result.total, is_first=not first_href, has_pages=bool(first_href or next_href)
+        ),
         notes=result.notes,
         first_href=first_href,
         next_href=next_href,
     )
 
 
-def summary(kind: str, found: list[Section], total: int | None, *, has_pages: bool) -> str:
+def summary(kind: str, found: list[Section], total: int | None, *, is_first: bool, has_pages: bool) -> str:
     """What was found, in one or two sentences."""
     cards = [card for section in found for card in section.cards]
     if not cards:
@@ -76,6 +78,9 @@ def summary(kind: str, found: list[Section], total: int | None, *, has_pages: bo
         text += f", {n_samples:,} with their copies"
     if has_pages:
         text += ", on this page" if total is None else f", on this page; {total:,} in all"
+    # Captions come first: if the first page has none, no page has.
+    if kind == "text" and is_first and not any(section.label == "caption" for section in found):
+        return f"No caption has these words. {text}: what looks most like them, if anything does."
     return text + "."
 
 

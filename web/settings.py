@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     publish_delay_s: float = Field(
         default=3.0, ge=0, description="Quiet seconds `auto` waits for, so that a burst of claims makes one list."
     )
+    contact: str = Field(
+        default="",
+        description="Where people write to take an opt-out back, dispute one or have data erased: an e-mail address or "
+        "the address of a page. Shown on About. Left out: About says that there is none.",
+    )
     suggestions: Path | None = Field(
         default=Path("data/collection/queries.json"),
         description="JSON list of queries offered on the first page. Left out or absent: none are offered.",
@@ -74,6 +79,14 @@ class Settings(BaseSettings):
         if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
             raise ValueError(f"HELDOUT_BASE_URL is {value!r}: give an address such as https://heldout.example")
         return value.rstrip("/")
+
+    @field_validator("contact")
+    @classmethod
+    def _reachable_contact(cls, value: str) -> str:
+        name, _, host = value.partition("@")
+        if value and urlsplit(value).scheme not in {"http", "https"} and not (name and "." in host and ":" not in name):
+            raise ValueError(f"HELDOUT_CONTACT is {value!r}: give an e-mail address or the address of a page")
+        return value
 
     @model_validator(mode="after")
     def _safe_in_production(self) -> Self:

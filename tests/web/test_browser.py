@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,19 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+@contextmanager
+def served(datasets_dir: Path, folder: Path, **changes: object) -> Iterator[str]:
+    """A site on a port of its own."""
+    bound = free_socket()
+    settings = make_settings(datasets_dir, folder).model_copy(update={"base_url": address_of(bound), **changes})
+    with serving(create_app(settings, encoder=ColourEncoder()), bound) as base:
+        yield base
+
+
 @pytest.fixture(scope="module")
 def address(datasets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A site for all tests, on a port of its own."""
-    bound = free_socket()
-    settings = make_settings(datasets_dir, tmp_path_factory.mktemp("browser")).model_copy(
-        update={"base_url": address_of(bound), "publish": "auto"}
-    )
-    with serving(create_app(settings, encoder=ColourEncoder()), bound) as base:
+    """A site for all tests."""
+    with served(datasets_dir, tmp_path_factory.mktemp("browser"), publish="auto") as base:
         yield base
 
 
@@ -223,6 +229,43 @@ def test_what_was_ticked_is_still_ticked_after_going_back(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
     page.get_by_role("link", name="Go back").click()
     expect(page.locator("[data-count]")).to_have_text("1 picture ticked")
+
+
+def test_what_was_ticked_outlives_turning_pages_and_loading_again(
+    browser: Browser, datasets_dir: Path, tmp_path: Path
+) -> None:
+    with served(datasets_dir, tmp_path, cards_per_page=4) as base:
+        context, page, complaints = open_context(browser, base)
+        count = page.locator("[data-count]")
+        tick = page.locator("[data-take]")
+        page.goto("/search?q=jane.example")
+        tick.nth(1).check()
+        tick.nth(2).check()
+        page.get_by_role("link", name="More results").click()
+        expect(count).to_have_text("2 pictures ticked on other pages")
+        tick.nth(0).check()
+        expect(count).to_have_text("1 picture ticked, 2 pictures ticked on other pages")
+        page.reload()
+        expect(count).to_have_text("1 picture ticked, 2 pictures ticked on other pages")
+        page.get_by_role("link", name="First page").click()
+        expect(count).to_have_text("2 pictures ticked, 1 picture ticked on other pages")
+        tick.nth(2).uncheck()
+        page.goto("/search?q=ota.example")
+        expect(count).to_have_text("Tick what is yours")
+        page.goto("/search?q=jane.example")
+        page.get_by_role("button", name="Opt out what I ticked").click()
+        expect(page.get_by_text("These 2 pictures, wherever they are")).to_be_visible()
+        page.get_by_role("button", name="Opt them out").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Your opt-out is recorded")
+        page.goto("/search?q=jane.example")
+        expect(count).to_have_text("Tick what is yours")
+        tick.nth(1).check()
+        page.get_by_role("link", name="More results").click()
+        page.get_by_role("button", name="Clear", exact=True).click()
+        page.get_by_role("link", name="First page").click()
+        expect(count).to_have_text("Tick what is yours")
+        context.close()
+        assert complaints == []
 
 
 def test_going_back_to_a_pictures_results_needs_no_second_upload(page: Page, picture: bytes) -> None:

@@ -195,6 +195,8 @@ def test_a_wrong_field_brings_the_form_back_with_what_to_do(
     form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
     back = page_of(post(site, "/opt-out/confirm", fields(form, **changes)), 422)
     assert says in back.one("p", role="alert").text
+    is_bad = "true" if "contact" in changes else None
+    assert back.one("input", id="contact").attributes.get("aria-invalid") == is_bad
     corrected = fields(back.one("form"), contact="", acting_as="artist", scope="picture")
     assert post(site, "/opt-out/confirm", corrected).status_code == 303
 

@@ -226,3 +226,41 @@ def test_settings_may_name_no_suggestions(settings: Settings, open_site: Callabl
 def test_one_click_never_selects_what_only_looks_alike(site: TestClient, *, query: str, offered: bool) -> None:
     page = get(site, f"/search?q={query}")
     assert bool(page.all("button", data_select_all="")) == offered
+
+
+def test_words_find_what_says_so_before_what_only_looks_like_it(site: TestClient) -> None:
+    page = get(site, "/search?q=red+shapes")
+    found = sections(page)
+    assert list(found) == ["caption", "similar"]
+    for label, section in found.items():
+        for card in section.all("article"):
+            assert card.all("span", class_=f"chip chip-{label}")
+    assert "No caption" not in page.one("p", role="status").text
+
+
+@pytest.mark.parametrize("query", ["Zzyzx Qwertyson", "@josehevia"])
+def test_words_that_no_caption_has_are_said_to_be_in_none(site: TestClient, query: str) -> None:
+    page = get(site, f"/search?q={query}&as=text")
+    assert list(sections(page)) == ["similar"]
+    assert page.one("p", role="status").text.startswith("No caption has these words.")
+
+
+def test_pages_say_without_javascript_that_ticks_stay_on_them(
+    settings: Settings, open_site: Callable[[Settings], TestClient]
+) -> None:
+    site = open_site(settings.model_copy(update={"cards_per_page": 4}))
+    assert "Ticks stay on this page" in get(site, "/search?q=jane.example").text
+    assert "Ticks stay on this page" not in get(site, "/search?q=lost+castle").text
+
+
+@pytest.mark.parametrize(
+    ("contact", "href"),
+    [("out@heldout.example", "mailto:out@heldout.example"), ("https://heldout.example/a", "https://heldout.example/a")],
+)
+def test_about_says_where_to_write_to(
+    settings: Settings, open_site: Callable[[Settings], TestClient], contact: str, href: str
+) -> None:
+    assert "has not said here where to write to" in get(open_site(settings), "/about").text
+    page = get(open_site(settings.model_copy(update={"contact": contact})), "/about")
+    assert page.one("main").one("a", href=href).text == contact
+    assert "has not said here where to write to" not in page.text

@@ -52,3 +52,9 @@ def test_an_address_nobody_can_open_is_refused(base_url: str) -> None:
 
 def test_the_secret_does_not_show() -> None:
     assert "x" * 40 not in repr(Settings.model_validate(GOOD))
+
+
+@pytest.mark.parametrize("contact", ["jane", "@mail.example", "javascript:alert(1)@mail.example", "ftp://a.example"])
+def test_a_contact_is_somewhere_to_write_to(contact: str) -> None:
+    with pytest.raises(ValidationError, match="HELDOUT_CONTACT"):
+        Settings(contact=contact)

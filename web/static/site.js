@@ -92,6 +92,70 @@
     });
   }
 
+  /* Ticks outlive turning pages and loading again, in this tab. Those of other pages go along as hidden fields. */
+
+  const keptTicks = (results, cards) => {
+    const asked = new URLSearchParams(window.location.search);
+    const isPaged = asked.has("q"); // the answer to a picture has one page, and no address
+    const key = `ticked ${asked.get("q")} ${asked.get("dataset") || ""}`;
+    const place = asked.get("cursor") || "";
+    const boxes = cards.flatMap((card) => all("[name=pick]", card));
+    const generations = new Map(boxes.flatMap((box) => box.value.split(";")).map((part) => part.split(/[@:]/)));
+    const isCurrent = (pick) => pick.split(";").every((part) => {
+      const [dataset, generation] = part.split(/[@:]/);
+      return !generations.has(dataset) || generations.get(dataset) === generation;
+    });
+
+    // A browser may forbid storage, or have none left: ticks are then this page's alone.
+    const load = () => {
+      try {
+        return (isPaged && JSON.parse(window.sessionStorage.getItem(key))) || {};
+      } catch {
+        return {};
+      }
+    };
+    const store = (pages) => {
+      try {
+        if (isPaged) window.sessionStorage.setItem(key, JSON.stringify(pages));
+      } catch {
+        // as above
+      }
+    };
+    const others = () => Object.entries(load()).filter(([at, page]) => at !== place && page.picks.every(isCurrent));
+    const carry = () => {
+      all("[data-carried]", results).forEach((field) => field.remove());
+      others().flatMap(([, page]) => page.picks).forEach((pick) => {
+        const field = document.createElement("input");
+        Object.assign(field, { type: "hidden", name: "pick", value: pick });
+        field.dataset.carried = "";
+        results.append(field);
+      });
+    };
+    return {
+      elsewhere: () => others().reduce((n, [, page]) => n + page.pictures, 0),
+      save: (pictures) => {
+        const pages = Object.fromEntries(others());
+        const picks = boxes.filter((box) => box.checked).map((box) => box.value);
+        if (picks.length) pages[place] = { picks, pictures };
+        store(pages);
+      },
+      clear: () => {
+        store({});
+        carry();
+      },
+      restore: () => {
+        const mine = load()[place];
+        if (mine) boxes.forEach((box) => { box.checked ||= mine.picks.includes(box.value); });
+        cards.forEach((card) => {
+          const copies = all("[data-copy]", card);
+          const n = copies.filter((copy) => copy.checked).length;
+          if (copies.length) one("[data-take]", card).indeterminate = n > 0 && n < copies.length;
+        });
+        carry();
+      },
+    };
+  };
+
   /* Results: one tick takes all copies of a picture; the tray counts. */
 
   const results = one("[data-results]");
@@ -102,6 +166,7 @@
     const submit = one("[data-tray] [type=submit]", results);
     const cards = all("[data-card]", results);
     const sure = all("[data-sure] [data-card]", results);
+    const kept = keptTicks(results, cards);
     const parts = (card) => ({ whole: one("[data-take]", card), copies: all("[data-copy]", card) });
 
     const set = (card, on) => {
@@ -123,10 +188,14 @@
       });
       const extra = all(".own input:checked", results).length;
       const found = samples === pictures ? "" : `, ${samples} copies`;
-      count.textContent = pictures + extra ? `${plural(pictures + extra, "picture")}${found} ticked` : "Tick what is yours";
-      clear.hidden = pictures + extra === 0;
+      const other = kept.elsewhere();
+      kept.save(pictures);
+      const here = pictures + extra ? `${plural(pictures + extra, "picture")}${found} ticked` : "";
+      const there = other ? `${plural(other, "picture")} ticked on other pages` : "";
+      count.textContent = [here, there].filter(Boolean).join(", ") || "Tick what is yours";
+      clear.hidden = pictures + extra + other === 0;
       page.hidden = sure.every((card) => parts(card).whole.checked);
-      submit.disabled = pictures + extra === 0;
+      submit.disabled = pictures + extra + other === 0;
       all("[data-section]", results).forEach((section) => {
         const button = one("[data-select-all]", section);
         if (!button) return;
@@ -151,6 +220,7 @@
     results.addEventListener("click", (event) => {
       if (event.target.matches("[data-select-page]")) sure.forEach((card) => set(card, true));
       else if (event.target.matches("[data-clear]")) {
+        kept.clear();
         cards.forEach((card) => set(card, false));
         all(".own input", results).forEach((box) => { box.checked = false; });
       } else if (event.target.matches("[data-select-all]")) {
@@ -160,13 +230,22 @@
       tally();
     });
     window.addEventListener("pageshow", () => {
+      kept.restore();
       cards.forEach((card) => {
         const { whole, copies } = parts(card);
         if (whole.checked) copies.forEach((copy) => { copy.checked = true; });
       });
       tally();
     });
+    kept.restore();
     tally();
+  }
+  if (/^\/claims\/.*\/done$/.test(window.location.pathname)) {
+    try {
+      window.sessionStorage.clear();
+    } catch {
+      // then nothing was kept
+    }
   }
 
   /* A form that must not be sent twice; going back; copying a command. */
