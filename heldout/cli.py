@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heldout import __version__
-from heldout.errors import ExitCode, HeldoutError, InputError
+from heldout.errors import ExitCode, HeldoutError, InputError, VerificationError
 
 if TYPE_CHECKING:
     from heldout.exclusion import ExclusionList, Matches
@@ -237,7 +237,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check a pulled list, an artist's receipt or a filter report again, offline."""
-    from heldout.report import is_report
+    from heldout.report_check import is_report
 
     if path.is_dir():
         _verify_list(path, allow_unverified=allow_unverified, as_json=as_json)
@@ -358,30 +358,38 @@ def _verify_list(path: Path, *, allow_unverified: bool, as_json: bool) -> None:
 
 
 def _verify_report(path: Path, list_path: Path | None, *, allow_unverified: bool, as_json: bool) -> None:
-    from heldout.report import verify_report
+    from heldout.report_check import verify_report
     from heldout.stored import verify_current
 
-    manifest_sha256 = None
+    applied = None
     if list_path is not None:  # a report stays true when its list has gone stale
-        stored = verify_current(list_path, now=None, allow_unverified=allow_unverified)
-        _tell_doubts(stored.doubts)
-        manifest_sha256 = stored.manifest_sha256
-    checked = verify_report(path, manifest_sha256=manifest_sha256)
+        applied = verify_current(list_path, now=None, allow_unverified=allow_unverified)
+        _tell_doubts(applied.doubts)
+    checked = verify_report(path, applied=applied)
+    if checked.doubts and not allow_unverified:
+        raise VerificationError(f"{path}: {'; '.join(checked.doubts)}")
+    _tell_doubts(checked.doubts)
     if as_json:
         _print_json(
             {
                 "kind": "filter-report",
+                "is_verified": not checked.doubts,
+                "doubts": list(checked.doubts),
+                "is_list_checked": applied is not None,
                 "n_intact": checked.n_intact,
                 "missing": list(checked.missing),
+                "unlisted": list(checked.unlisted),
+                "failed": list(checked.failed),
                 "manifest_sha256": checked.manifest_sha256,
                 "total": checked.total,
             }
         )
         return
-    missing = f", {len(checked.missing)} are not here" if checked.missing else ""
+    state = "NOT verified" if checked.doubts else "verified"
+    by = "this list" if applied is not None else "a list that was not checked (give --list)"
     print(
-        f"{path}: {checked.n_intact} files are as the run wrote them{missing}; {checked.total['n_dropped']} of "
-        f"{checked.total['n_in']} samples were dropped by the list with manifest {checked.manifest_sha256}"
+        f"{path}: {state}: {checked.n_intact} files are as the run wrote them; it dropped {checked.total['n_dropped']} "
+        f"of {checked.total['n_in']} samples by {by}, manifest {checked.manifest_sha256}"
     )
 
 

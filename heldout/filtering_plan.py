@@ -76,7 +76,7 @@ def _iter_sources(inputs: Iterable[Path], out: Path) -> Iterator[tuple[str, Path
             found = [
                 source
                 for source in sorted(path.rglob("*"))
-                if _is_shard(source) and out not in source.resolve().parents and not _is_emitted(source, path)
+                if is_shard(source) and out not in source.resolve().parents and not _is_emitted(source, path)
             ]
             if not found:
                 raise InputError(f"{path} holds no {_WANTED} file: give the folder of the shards")
@@ -89,7 +89,8 @@ def _iter_sources(inputs: Iterable[Path], out: Path) -> Iterator[tuple[str, Path
             yield path.name, path
 
 
-def _is_shard(path: Path) -> bool:
+def is_shard(path: Path) -> bool:
+    """Whether a run over its folder would take this file."""
     return path.name.endswith(SUFFIXES) and path.is_file()
 
 

@@ -20,12 +20,12 @@ import pyarrow as pa
 
 from heldout import __version__
 from heldout.checkpoint import to_base64
-from heldout.errors import InputError, VerificationError
 from heldout.exclusion import ExclusionList, Kind
 from heldout.filtering_decision import KINDS, Decision
 from heldout.filtering_options import FilterOptions
 from heldout.leaves import format_at
 from heldout.records import ASSURANCES
+from heldout.stored import StoredVersion
 
 REPORT_NAME: Final = "report.json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -117,24 +117,9 @@ def build_report(
     total = Tally()
     for shard in shards:
         total.add(shard.tally)
-    version = exclusions.version
-    manifest = version.manifest
     predicate = {
         "tool": {"heldout": __version__, "pyarrow": pa.__version__},
-        "list": {
-            "manifest_sha256": version.manifest_sha256.hex(),
-            "version": manifest.version,
-            "as_of": None if manifest.as_of is None else format_at(manifest.as_of),
-            "canonicalisation": manifest.canonicalisation,
-            "log": {
-                "origin": manifest.log.origin,
-                "vkey": manifest.log.vkey,
-                "size": manifest.log.size,
-                "root": to_base64(manifest.log.root),
-                "list_index": None if version.proved is None else version.proved.logged.index,
-            },
-            "is_verified": not exclusions.doubts,
-        },
+        "list": {**describe_list(exclusions.version), "is_verified": not exclusions.doubts},
         "options": {
             "min_assurance": exclusions.min_assurance,
             "as_of": None if exclusions.as_of is None else exclusions.as_of.isoformat(),
@@ -165,88 +150,25 @@ def build_report(
     return json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
-@dataclass(frozen=True)
-class ReportCheck:
-    """What could be checked of a report."""
-
-    n_intact: int
-    """Files at hand that have the digest the report gives."""
-    missing: tuple[str, ...]
-    """Files that are not beside the report."""
-    manifest_sha256: str
-    """Of the list that was applied."""
-    total: dict[str, Any]
-
-
-def is_report(value: object) -> bool:
-    """Whether parsed JSON is such a statement."""
-    return isinstance(value, dict) and value.get("predicateType") == PREDICATE_TYPE
-
-
-def verify_report(path: Path, *, manifest_sha256: bytes | None = None) -> ReportCheck:
-    """Check a report against the output shards beside it, and its sums.
-
-    A report is not signed: what it proves is that these files are what the run it describes wrote.
-
-    Args:
-        path: the report.
-        manifest_sha256: digest of the list it should be about, if known.
-
-    Raises:
-        InputError: it cannot be read or is not a report.
-        VerificationError: a shard was changed, the counts contradict each other, or the list is another.
-    """
-    try:
-        statement = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}): give the report of heldout filter") from error
-    if not is_report(statement) or statement.get("_type") != STATEMENT_TYPE:
-        raise InputError(f"{path} is not a filter report ({PREDICATE_TYPE}): give the report of heldout filter")
-    try:
-        subjects = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
-        predicate = statement["predicate"]
-        shards, total, digest = predicate["shards"], predicate["total"], predicate["list"]["manifest_sha256"]
-        _check_sums([*shards, total], path)
-        for key in ("n_in", "n_kept", "n_dropped"):
-            if sum(shard[key] for shard in shards) != total[key]:
-                raise VerificationError(f"{path}: the shards' {key} do not add up to the total: the report was changed")
-        written = [] if predicate["options"]["dry_run"] else [shard["name"] for shard in shards]
-        if sorted([*written, *predicate["emitted"]]) != sorted(subjects):
-            raise VerificationError(f"{path}: its subjects are not what the run wrote: the report was changed")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise VerificationError(f"{path} lacks a field of a filter report ({error}): it was changed") from error
-    if manifest_sha256 is not None and manifest_sha256.hex() != digest:
-        raise VerificationError(f"{path} is about the list with manifest {digest}, not {manifest_sha256.hex()}")
-    missing = [name for name in subjects if not _check_output(path, name, subjects[name])]
-    return ReportCheck(len(subjects) - len(missing), tuple(missing), digest, total)
+def describe_list(version: StoredVersion) -> dict[str, Any]:
+    """A list as reports name it."""
+    manifest = version.manifest
+    return {
+        "manifest_sha256": version.manifest_sha256.hex(),
+        "version": manifest.version,
+        "as_of": None if manifest.as_of is None else format_at(manifest.as_of),
+        "canonicalisation": manifest.canonicalisation,
+        "log": {
+            "origin": manifest.log.origin,
+            "vkey": manifest.log.vkey,
+            "size": manifest.log.size,
+            "root": to_base64(manifest.log.root),
+            "list_index": None if version.proved is None else version.proved.logged.index,
+        },
+    }
 
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, hashlib.sha256).hexdigest()
-
-
-def _check_sums(counts: list[dict[str, Any]], path: Path) -> None:
-    for count in counts:
-        n_dropped = sum(n for by_assurance in count["dropped"].values() for n in by_assurance.values())
-        if n_dropped != count["n_dropped"] or count["n_in"] != count["n_kept"] + n_dropped:
-            name = count.get("name", "the total")
-            raise VerificationError(f"{path}: the counts of {name} contradict each other: the report was changed")
-
-
-def _check_output(report: Path, name: str, sha256: str) -> bool:
-    """Whether a shard is at hand. Raises VerificationError if it is, and was changed."""
-    relative = Path(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise VerificationError(f"{report} names {name!r}, outside its own folder: the report was changed")
-    path = report.parent / relative
-    try:
-        found = sha256_file(path)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
-    if found != sha256:
-        raise VerificationError(f"{path} is not what the run wrote (SHA-256 {found}): it was changed since")
-    return True

@@ -76,7 +76,11 @@ def test_pull_filter_verify_and_check_work_together(served: str, site: Site, tmp
     assert run(["verify", held]) == 0
     assert ": verified: version 1" in capsys.readouterr().out
     assert run(["verify", f"{out}/report.json", "--list", held]) == 0
-    assert "1 files are as the run wrote them; 1 of 3 samples" in capsys.readouterr().out
+    assert (
+        "verified: 1 files are as the run wrote them; it dropped 1 of 3 samples by this list" in capsys.readouterr().out
+    )
+    assert run(["verify", f"{out}/report.json"]) == 0
+    assert "a list that was not checked" in capsys.readouterr().out
     assert run(["verify", f"{out}/report.json", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n_intact"] == 1
 
@@ -294,3 +298,17 @@ def test_opted_in_is_not_opted_out(tmp_path: Path, capsys: Capture) -> None:
     pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
     assert run(["check", "https://art.example/yes.jpg", "--list", str(tmp_path / "list")]) == 0
     assert capsys.readouterr().out.startswith("not listed")
+
+
+def test_a_report_with_doubts_does_not_verify(served: str, site: Site, tmp_path: Path, capsys: Capture) -> None:
+    root, held, out = site.write_root(tmp_path), str(tmp_path / "list"), tmp_path / "out"
+    assert run(["pull", served, "-o", held, "--root", str(root)]) == 0
+    shard = tmp_path / "00000.parquet"
+    pq.write_table(pa.table({"url": [URLS[0].url, "https://else.example/1"]}), shard)
+    assert run(["filter", str(shard), "-o", str(out), "--list", held]) == 0
+    (out / "00000.parquet").rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert run(["verify", str(out / "report.json"), "--list", held]) == 4
+    assert "00000.parquet" in capsys.readouterr().err
+    assert run(["verify", str(out / "report.json"), "--list", held, "--allow-unverified"]) == 0
+    assert "NOT verified" in capsys.readouterr().out

@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from heldout.errors import HeldoutError, InputError, NotFoundError, UnavailableError, VerificationError
 from heldout.exclusion import ExclusionList
 from heldout.filtering import FilterOptions, filter_shards
-from heldout.report import verify_report
+from heldout.report_check import verify_report
 from tests.heldout.conftest import URLS, PullSite
 from tests.heldout.published import Site
 
@@ -177,7 +178,7 @@ def report(pulled: Path, shards: Path, tmp_path: Path) -> Path:
 
 def test_report_checks_out_and_misses_what_is_not_at_hand(report: Path, pulled: Path) -> None:
     (report.parent / "00001.parquet").unlink()
-    checked = verify_report(report, manifest_sha256=ExclusionList.open(pulled).version.manifest_sha256)
+    checked = verify_report(report, applied=ExclusionList.open(pulled).version)
     assert checked.n_intact == 3
     assert checked.missing == ("00001.parquet",)
 
@@ -189,9 +190,44 @@ def test_changed_shard_is_found(report: Path) -> None:
         verify_report(report)
 
 
-def test_report_about_another_list_is_refused(report: Path) -> None:
+def test_report_about_another_list_is_refused(report: Path, pulled: Path) -> None:
+    other = replace(ExclusionList.open(pulled).version, manifest_sha256=bytes(32))
     with pytest.raises(VerificationError, match="is about the list"):
-        verify_report(report, manifest_sha256=bytes(32))
+        verify_report(report, applied=other)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"version": 1', b'"version": 99'), (b'"as_of": "2026', b'"as_of": "2030'), (b'"size": ', b'"size": 1')],
+)
+def test_report_that_misstates_its_list_is_refused(report: Path, pulled: Path, old: bytes, new: bytes) -> None:
+    text = report.read_bytes()
+    assert old in text
+    report.write_bytes(text.replace(old, new))
+    with pytest.raises(VerificationError, match="misstates"):
+        verify_report(report, applied=ExclusionList.open(pulled).version)
+
+
+def test_report_of_a_list_that_did_not_verify_leaves_doubts(report: Path) -> None:
+    assert verify_report(report).doubts == ()
+    report.write_bytes(report.read_bytes().replace(b'"is_verified": true', b'"is_verified": false'))
+    assert any("did not verify" in doubt for doubt in verify_report(report).doubts)
+
+
+def test_a_shard_of_another_run_beside_the_report_is_told(report: Path) -> None:
+    (report.parent / "unfiltered.parquet").write_bytes((report.parent / "00000.parquet").read_bytes())
+    checked = verify_report(report)
+    assert checked.unlisted == ("unfiltered.parquet",)
+    assert any("unfiltered.parquet" in doubt for doubt in checked.doubts)
+
+
+def test_inputs_that_gave_nothing_are_told_by_the_check(pulled: Path, shards: Path, tmp_path: Path) -> None:
+    (shards / "bad.parquet").write_bytes(b"not parquet")
+    result = filter_shards([shards], tmp_path / "out", FilterOptions(pulled))
+    assert result.report is not None
+    checked = verify_report(result.report)
+    assert checked.failed == ("bad.parquet",)
+    assert any("bad.parquet" in doubt for doubt in checked.doubts)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from heldout.cli import run as run_command
 from heldout.errors import InputError
 from heldout.filtering import EMITS, FilterOptions, FilterResult, filter_shards
 from heldout.filtering_emit import UID_DTYPE, as_uids, merge_uids, sorted_uids
-from heldout.report import verify_report
+from heldout.report_check import verify_report
 from tests.heldout.conftest import IMAGES, URLS
 from tests.heldout.test_filtering_tar import sample, tar_of
 
