@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 routes = APIRouter(include_in_schema=False)
 
 MAX_FIELDS = 10_000
-MAX_THUMBS = 18
+MAX_THUMBS = 120
 MAX_ADDRESSES_SHOWN = 50
 
 Fields = list[tuple[str, str]]
@@ -208,7 +208,7 @@ def claim_request(fields: Fields, subjects: Subjects) -> ClaimRequest:
     """
     chosen = subjects.chosen(_all(fields, "scope"))
     if not chosen:
-        raise InputError("Nothing would be excluded: tick at least one of the two below.")
+        raise InputError("Nothing would be excluded: tick at least one box under \u201cWhat will be excluded\u201d.")
     contact = _first(fields, "contact").strip()
     if not _is_contact(contact):
         raise InputError(f"{contact[:80]!r} is not an e-mail address: correct it, or leave it empty.")

@@ -145,6 +145,13 @@ def test_a_form_sent_twice_is_one_claim(site: TestClient) -> None:
     assert len(places) == 1
 
 
+def test_everything_that_was_ticked_is_shown_before_it_is_confirmed(site: TestClient) -> None:
+    form = confirm_form(site, tick(site, "/search?q=red+shapes&as=text", n_cards=100))
+    assert len(form.one("ul", aria_label="What you ticked").all("li")) > 20
+    assert form.all("li", class_="thumbs-more") == []
+    assert "If one is not yours" in form.text
+
+
 def test_two_people_who_opt_out_the_same_picture_at_once_make_two_claims(site: TestClient) -> None:
     ticked = tick(site, "/search?q=https://jane.example/art/4.png")
     forms = [fields(confirm_form(site, ticked), contact="same@mail.example") for _ in range(2)]
@@ -153,7 +160,7 @@ def test_two_people_who_opt_out_the_same_picture_at_once_make_two_claims(site: T
 
 def test_a_contact_that_was_corrected_is_not_lost(site: TestClient) -> None:
     form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
-    sent = [fields(form, contact=contact) for contact in ("jane@mail.exampel", "jane@mail.example")]
+    sent = [fields(form, contact=contact) for contact in ("jane@mali.example", "jane@mail.example")]
     assert len({post(site, "/opt-out/confirm", each).headers["location"] for each in sent}) == 2
 
 
