@@ -4,24 +4,26 @@ import csv
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow.dataset as pads
 import pytest
 
 from indexer.build import build
+from indexer.encoder import load_encoder
 from indexer.ingest import ingest
 from search.engine import SearchEngine
+from search.evaluate import evaluate_text, load_queries
 
-if TYPE_CHECKING:
-    from tests.search.conftest import PatchEncoder
-
-COLLECTION = Path(__file__).parents[2] / "data" / "collection"
+DATA = Path(__file__).parents[2] / "data"
+COLLECTION = DATA / "collection"
+STARTER = DATA / "models" / "starter-onnx"
 
 
 @pytest.fixture(scope="module")
-def collection(encoder: "PatchEncoder", tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchEngine]:
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchEngine]:
+    """The collection as `make demo` serves it, with the starter model."""
     folder = tmp_path_factory.mktemp("datasets")
+    encoder = load_encoder(str(STARTER))
     ingest([COLLECTION / "webdataset"], release=folder / "collection", encoder=encoder, workers=0)
     build(folder / "collection")
     engine = SearchEngine.open(folder, encoder)
@@ -100,3 +102,13 @@ def test_whole_sites_are_found_with_their_dead_links(collection: SearchEngine) -
         assert len(here) >= (page.total or 0) > 0
         shown |= here
     assert dead <= shown
+
+
+def test_suggested_queries_are_answered_rightly_and_better_by_words_and_looks_than_by_either(
+    collection: SearchEngine,
+) -> None:
+    figures = evaluate_text(collection, "collection", load_queries(COLLECTION / "queries.json"))
+    assert figures.mean("fused") >= 0.70
+    assert figures.mean("cards") >= 0.68
+    assert figures.mean("fused") > max(figures.mean("clip"), figures.mean("caption"))
+    assert figures.mean("clip") > 5 * figures.random
