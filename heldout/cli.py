@@ -213,7 +213,7 @@ def filter_(
             f"{total['n_dropped']} dropped{_by_kind(total['dropped'])}{'; no shards were written' if dry_run else ''}"
         )
         for key, what in (
-            ("n_unreadable_urls", "URLs could not be read, and were not checked"),
+            ("n_unreadable_urls", "samples have no usable URL, and were not checked by it"),
             ("n_unreadable_pictures", "pictures could not be read, and were not checked for copies"),
         ):
             if total[key]:

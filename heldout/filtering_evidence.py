@@ -32,11 +32,14 @@ class Evidence:
     digests: list[tuple[int, bytes]] = field(default_factory=list)
     hashes: list[tuple[int, npt.NDArray[np.uint8], int]] = field(default_factory=list)
     """(sample, (8, 32) uint8, quality)."""
+    pictures: set[int] = field(default_factory=set)
+    """Samples with a file that is named as a picture."""
     unreadable_urls: set[int] = field(default_factory=set)
     unreadable_pictures: set[int] = field(default_factory=set)
 
     def look_at_picture(self, data: bytes, number: int) -> None:
         """Take a picture's digest and, if it can be decoded, its PDQ."""
+        self.pictures.add(number)
         self.digests.append((number, hashlib.sha256(data).digest()))
         if self.fingerprint is not None:
             try:
@@ -74,6 +77,7 @@ class Evidence:
         """The list's answers, one per sample and kind."""
         urls = exclusions.lookup_urls([url for _, url in self.urls])
         self.unreadable_urls |= {self.urls[i][0] for i in np.flatnonzero(urls.unreadable)}
+        self.unreadable_urls |= set(range(n_samples)).difference(number for number, _ in self.urls)
         digests = exclusions.lookup_sha256([digest for _, digest in self.digests])
         hashes = exclusions.lookup_pdq(
             np.array([pdq for _, pdq, _ in self.hashes], dtype=np.uint8).reshape(-1, N_ORIENTATIONS, PDQ_BYTES),

@@ -17,7 +17,7 @@ def typed_columns(schema: pa.Schema, source: Path | str, url_column: str | None)
     """The columns that are looked at.
 
     Raises:
-        InputError: no column of URLs, or one that does not hold text.
+        InputError: no column of URLs, or one of URLs or digests that does not hold text.
     """
     columns = find_columns(schema.names, source, url_column)
     for position in columns.urls:
@@ -26,20 +26,29 @@ def typed_columns(schema: pa.Schema, source: Path | str, url_column: str | None)
             raise InputError(
                 f"{source}: column {field.name!r} holds {field.type}, not text: name the URLs with --url-column"
             )
-    digests = tuple(position for position in columns.sha256 if _is_text(schema.field(position).type))
-    return Columns(columns.urls, digests, columns.ids, columns.caption)
+    for position in columns.sha256:
+        field = schema.field(position)
+        if not _is_text(_value_type(field.type)):
+            raise InputError(
+                f"{source}: column {field.name!r} holds {field.type}, not digests as text or bytes, so that no picture "
+                "would be met by its bytes: cast or rename it"
+            )
+    return columns
 
 
 def decide_rows(batch: pa.Table, columns: Columns, exclusions: ExclusionList) -> tuple[Decision, npt.NDArray[np.bool_]]:
-    """Decide about n rows, and say (n,) which have a URL that could not be looked up."""
+    """Decide about n rows, and say (n,) which have no URL that could be looked up."""
     answers: dict[Kind, Matches] = {}
+    has_url = np.zeros(batch.num_rows, dtype=np.bool_)
     for position in columns.urls:
-        matches = exclusions.lookup_urls(_urls(batch.column(position)))
+        column = batch.column(position)
+        matches = exclusions.lookup_urls(_urls(column))
+        has_url |= column.is_valid().to_numpy() & ~matches.unreadable
         answers["url"] = answers["url"].or_else(matches) if "url" in answers else matches
     for position in columns.sha256:
         matches = exclusions.lookup_sha256(_digests(batch.column(position)))
         answers["sha256"] = answers["sha256"].or_else(matches) if "sha256" in answers else matches
-    return decide(answers, batch.num_rows), answers["url"].unreadable
+    return decide(answers, batch.num_rows), ~has_url
 
 
 def samples_of(batch: pa.Table, columns: Columns) -> pa.Table:

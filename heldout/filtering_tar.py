@@ -9,7 +9,7 @@ and fingerprints. Pictures are decoded only if the list has any to compare, whic
 """
 
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
@@ -24,6 +24,7 @@ from heldout.filtering_decision import Decision, Rule, decide
 from heldout.filtering_emit import SAID, Emitter
 from heldout.filtering_evidence import PICTURE_SUFFIXES, Evidence, fingerprinter
 from heldout.report import Tally
+from heldout.tars import iter_parts
 
 MAX_MEMBER_BYTES: Final = 512 * 1024 * 1024
 """Largest picture or JSON read into memory."""
@@ -90,7 +91,8 @@ def filter_tar(
         tally = Tally()
         tally.count(decision)
         tally.n_unreadable_urls = len(contents.evidence.unreadable_urls)
-        tally.n_unreadable_pictures = len(contents.evidence.unreadable_pictures)
+        unseen = n_samples - len(contents.evidence.pictures) if contents.evidence.fingerprint is not None else 0
+        tally.n_unreadable_pictures = len(contents.evidence.unreadable_pictures) + unseen
         if emitter is not None:
             said = {name: pa.array([one.get(name) for one in contents.said], pa.string()) for name in SAID}
             emitter.take(pa.table(said), decision)
@@ -101,7 +103,9 @@ def filter_tar(
 
 def _read(archive: BufferedReader, source: Path, exclusions: ExclusionList, emitter: Emitter | None) -> _Contents:
     contents = _Contents(Evidence(fingerprinter(exclusions)))
-    for member, span in _iter_members(archive, source):
+    for part in iter_parts(archive, source):
+        member = part.member
+        span = _Span(part.start, part.end, None if member is None else _key(member))
         contents.spans.append(span)
         if member is None or span.key is None:
             continue
@@ -139,38 +143,6 @@ def _write(archive: BufferedReader, contents: _Contents, decision: Decision, str
             _copy(archive, span, stream)
     padding = -(stream.tell() + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE
     stream.write(bytes(2 * tarfile.BLOCKSIZE + padding))
-
-
-def _iter_members(archive: BufferedReader, source: Path) -> Iterator[tuple[tarfile.TarInfo | None, _Span]]:
-    """Members with their bytes, headers included; None for bytes between members, which hold headers for all to come.
-
-    Raises:
-        InputError: not a tar, damaged or truncated.
-    """
-    position = 0
-    try:
-        with tarfile.open(fileobj=archive, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                if member.issparse():
-                    raise InputError(f"{source}: {member.name} is a sparse file, as no webdataset has: pack it anew")
-                if member.offset > position:
-                    yield None, _Span(position, member.offset, None)
-                position = tar.offset
-                yield member, _Span(member.offset, position, _key(member))
-                tar.members.clear()  # type: ignore[attr-defined] # tarfile would keep every header in memory
-    except tarfile.TarError as error:
-        raise InputError(
-            f"{source} cannot be read as a tar ({error}): it is damaged, truncated, compressed or something else; "
-            "get it again, or unpack it if it is a .tar.gz"
-        ) from error
-    archive.seek(position)
-    n_zeros = 0
-    while block := archive.read(_COPY_BYTES):
-        if block.strip(b"\0"):
-            raise InputError(f"{source} has a damaged header at or after byte {position}: get it again")
-        n_zeros += len(block)
-    if n_zeros < tarfile.BLOCKSIZE:
-        raise InputError(f"{source} ends without the end mark of a tar: it is truncated, get it again")
 
 
 def _key(member: tarfile.TarInfo) -> str | None:

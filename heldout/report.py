@@ -41,9 +41,10 @@ class Tally:
     dropped: Counter[tuple[Kind, int]] = field(default_factory=Counter)
     """By rule kind and assurance code; a sample that several rules name counts for the first of url, sha256, pdq."""
     n_unreadable_urls: int = 0
-    """Samples whose URL has no canonical key, and so was not looked up."""
+    """Samples with no URL, or one without a canonical key: not looked up by URL."""
     n_unreadable_pictures: int = 0
-    """Samples whose picture could not be decoded; they were looked up by URL and SHA-256 alone."""
+    """Samples of a tar whose picture could not be decoded, or that have none by their files' names: looked up by URL and
+    SHA-256 alone. None are counted where the list has no picture to compare."""
 
     def count(self, decision: Decision) -> None:
         """Count a batch of samples."""

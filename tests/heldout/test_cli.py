@@ -70,7 +70,7 @@ def test_pull_filter_verify_and_check_work_together(served: str, site: Site, tmp
     assert run(["filter", str(shard), "-o", out, "--list", held]) == 0
     printed = capsys.readouterr().out
     assert "3 samples in, 2 kept, 1 dropped (1 by url)" in printed
-    assert "URLs could not be read, and were not checked: 1" in printed
+    assert "samples have no usable URL, and were not checked by it: 1" in printed
     assert pq.read_table(Path(out) / "00000.parquet").num_rows == 2
 
     assert run(["verify", held]) == 0

@@ -153,12 +153,10 @@ def test_both_of_two_url_columns_count(run: Filter, tmp_path: Path) -> None:
     assert out(tmp_path).num_rows == 1
 
 
-def test_rows_without_a_url_and_with_an_unreadable_one_are_kept_and_the_latter_counted(
-    run: Filter, tmp_path: Path
-) -> None:
+def test_rows_without_a_url_and_with_an_unreadable_one_are_kept_and_counted(run: Filter, tmp_path: Path) -> None:
     result = run(pa.table({"url": [None, "", "not a url", "ftp://art.example/1.jpg", "http://art.example/1.jpg"]}))
     assert out(tmp_path).num_rows == 4
-    assert result.total.n_unreadable_urls == 3
+    assert result.total.n_unreadable_urls == 4
 
 
 def test_url_text_that_is_not_utf8_is_kept_and_read_past(run: Filter, tmp_path: Path) -> None:
@@ -250,3 +248,19 @@ def test_url_column_of_numbers_is_refused(run: Filter) -> None:
 def test_unknown_named_column_is_refused(run: Filter) -> None:
     result = run(pa.table({"url": OUT_OF_TWO}), url_column="URI")
     assert "'URI'" in str(result.failures["00000.parquet"])
+
+
+@pytest.mark.parametrize("width", [pa.string(), pa.large_string()])
+def test_dictionary_encoded_digests_are_looked_up(run: Filter, tmp_path: Path, width: pa.DataType) -> None:
+    plain = pa.table({"url": [CLEAN.format(1), CLEAN.format(2)], "sha256": [bytes(range(32)).hex(), "00" * 32]})
+    digests = pa.array(plain["sha256"].to_pylist(), pa.dictionary(pa.int32(), width))
+    result = run(plain.set_column(1, "sha256", digests))
+    assert out(tmp_path).num_rows == 1
+    assert result.total.to_json()["dropped"]["sha256"]
+
+
+def test_digests_that_are_no_digests_are_refused_rather_than_passed_over(run: Filter) -> None:
+    result = run(pa.table({"url": [CLEAN.format(1)], "sha256": [7]}))
+    (failure,) = result.failures.values()
+    assert "sha256" in str(failure)
+    assert "int64" in str(failure)

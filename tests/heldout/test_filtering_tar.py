@@ -166,6 +166,14 @@ def test_unreadable_pictures_are_still_checked_by_url_and_bytes_and_counted(run:
     assert result.total.n_unreadable_urls == 3
 
 
+def test_samples_without_an_address_or_a_known_picture_are_kept_and_counted(run: Filter, tmp_path: Path) -> None:
+    members = [("0.png", encoded(drawing(10))), ("1.img", encoded(HERS)), ("1.json", b'{"url": null}')]
+    result = run(tar_of(tmp_path / "00000.tar", members))
+    assert members_of(tmp_path / "out" / "00000.tar") == members
+    assert result.total.n_unreadable_urls == 2
+    assert result.total.n_unreadable_pictures == 1
+
+
 def test_plain_pictures_do_not_match_by_pdq(pulled: Path, tmp_path: Path, site: Site, pull_site: PullSite) -> None:
     white = encoded(Image.new("RGB", (300, 300), "white"))
     mark = fingerprint(white)

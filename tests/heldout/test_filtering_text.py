@@ -115,7 +115,7 @@ def test_named_field_is_taken_instead_of_url(run: Filter, tmp_path: Path) -> Non
 
 
 def test_addresses_that_cannot_be_read_are_counted(run: Filter) -> None:
-    assert run("a.jsonl", b'{"url": "no url"}\n{"url": null}\n').total.n_unreadable_urls == 1
+    assert run("a.jsonl", b'{"url": "no url"}\n{"url": null}\n').total.n_unreadable_urls == 2
     assert run("a.csv", b"url\nhttps://else.example/\xe9\xe9\nhttps://else.example/\n").total.n_unreadable_urls == 1
 
 
