@@ -43,7 +43,7 @@ class Tally:
     n_unreadable_urls: int = 0
     """Samples with no URL, or one without a canonical key: not looked up by URL."""
     n_unreadable_pictures: int = 0
-    """Samples of a tar whose picture could not be decoded, or that have none by their files' names: looked up by URL and
+    """Samples of a tar whose picture could not be decoded, or that have none by their names: looked up by URL and
     SHA-256 alone. None are counted where the list has no picture to compare."""
 
     def count(self, decision: Decision) -> None:
