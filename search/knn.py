@@ -111,11 +111,13 @@ def answer_knn(generation: Generation, encoder: Encoder, asked: KnnRequest) -> l
     of_text = {"nprobe": TEXT_NPROBE, "rerank": max(TEXT_RERANK, asked.n_ids)} if asked.text is not None else {}
     scores, ids = generation.search_embedding(embedding, asked.n_ids, **of_text)
     found = {sample: score for score, sample in zip(scores[0].tolist(), ids[0].tolist(), strict=True) if sample >= 0}
+    found = _with_copies(generation, embedding, found, kept)
     hidden = _duplicates(generation, list(found)) if asked.deduplicate else set()
     if asked.safe:
         hidden |= {sample.id for sample in generation.samples(list(found)) if sample.unsafe}
     shown = [sample for sample in found if sample in kept or sample not in hidden]
-    described = {sample.id: _metadata(sample) for sample in generation.samples(shown[: asked.n_images])}
+    wanted = [sample for place, sample in enumerate(shown) if place < asked.n_images or sample in kept]
+    described = {sample.id: _metadata(sample) for sample in generation.samples(wanted)}
     return [{**described.get(sample, {}), "id": sample, "similarity": found[sample]} for sample in shown]
 
 
@@ -157,6 +159,18 @@ def _embed_image(generation: Generation, encoder: Encoder, data: bytes) -> tuple
     only = Reading({generation.dataset: generation})
     copies = {each.ref.id for each in (*same_bytes(only, query.sha256), *near_copies(only, query))}
     return encoder.embed_images([image]), copies
+
+
+def _with_copies(
+    generation: Generation, embedding: npt.NDArray[np.float32], found: dict[int, float], copies: set[int]
+) -> dict[int, float]:
+    """Samples and cosines, best first, with every proved copy among them, however many results were asked for."""
+    missing = sorted(copies - found.keys())
+    if not missing:
+        return found
+    cosines = np.nan_to_num(generation.embeddings(missing) @ embedding[0])
+    joined = found | dict(zip(missing, cosines.tolist(), strict=True))
+    return dict(sorted(joined.items(), key=lambda each: -each[1]))
 
 
 def _duplicates(generation: Generation, ids: list[int]) -> set[int]:

@@ -7,6 +7,7 @@ that group has listed already. Where a group had more copies than it lists, they
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 from search.groups import MAX_MEMBERS, Component, Link, components
@@ -49,7 +50,15 @@ def cut_page(
 ) -> Page:
     """The page that starts at `rank` and has up to `k` groups besides the exact and near ones."""
     page = Page()
-    shelf = _Shelf(page, answer, rank)
+
+    @cache
+    def is_query_group_whole() -> bool:
+        """Whether the card of the query's copies lists them all; asked for seldom, and worked out then."""
+        copies = answer.copies_of_query
+        grown = components((), links_of, together=copies, max_members=max_members)
+        return all(component.complete for component in grown.values())
+
+    shelf = _Shelf(page, answer, rank, is_query_group_whole)
     start = rank
     while True:
         batch = answer.ranking.window(start, start + BATCH)
@@ -74,8 +83,10 @@ def cut_page(
 class _Shelf:
     """Puts candidates on the cards of one page."""
 
-    def __init__(self, page: Page, answer: Answer, rank: int) -> None:
+    def __init__(self, page: Page, answer: Answer, rank: int, is_query_group_whole: Callable[[], bool]) -> None:
         self._page = page
+        self._copies_of_query = frozenset(answer.copies_of_query)
+        self._is_query_group_whole = is_query_group_whole
         self._is_shown = answer.ranking.shown_before(rank)
         self._cards: dict[Ref, Card | None] = {}
         """Member of a group -> its card; None where an earlier page shows the group."""
@@ -93,9 +104,17 @@ class _Shelf:
 
     def _open(self, ref: Ref, component: Component) -> None:
         others = [member for member in component.members if member != ref]
-        if component.complete and self._is_shown(others):
+        if component.complete and self._is_shown(others) and self._is_listed_with(others):
             self._cards.update(dict.fromkeys(component.members))
             return
         card = Card(component)
         self._page.cards.append(card)
         self._cards.update({member: card for member in component.members if member not in self._cards})
+
+    def _is_listed_with(self, others: Sequence[Ref]) -> bool:
+        """Whether the card that shows `others` lists all that is linked to them.
+
+        A group alone is the same on every page. The query's copies stand on one card though nothing else may link
+        them, so that card can be full where their own groups are not.
+        """
+        return self._copies_of_query.isdisjoint(others) or self._is_query_group_whole()

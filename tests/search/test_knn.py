@@ -129,6 +129,22 @@ def test_deduplication_hides_lookalikes_but_no_copy_of_the_query(
     assert cosines.max() <= knn.DUPLICATE_COSINE
 
 
+def test_copies_of_the_picture_are_answered_however_few_results_were_asked_for(
+    client: TestClient, engine: SearchEngine, world: "World"
+) -> None:
+    work = world.works[3]
+    image = base64.b64encode(world.picture(work)).decode()
+    results = _ask(client, image=image, num_images=1, num_result_ids=1, deduplicate=False)
+    proved = {
+        hit.sample.id
+        for hit in engine.search_picture(world.picture(work), datasets=["art"]).hits
+        if hit.label != "similar"
+    }
+    assert len(proved) > 1
+    assert proved <= {result["id"] for result in results if "url" in result}
+    assert [result["similarity"] for result in results] == sorted((r["similarity"] for r in results), reverse=True)
+
+
 def test_metadata_is_given_by_id(client: TestClient, engine: SearchEngine) -> None:
     body = json.dumps({"ids": [5, 2, 5], "indice_name": "art"}).encode()
     response = client.send(client.build_request("POST", "/metadata", content=body))

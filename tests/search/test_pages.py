@@ -11,7 +11,7 @@ from heldout.fingerprints import MATCH_DISTANCE
 from heldout.records import SearchResult
 from search.engine import SearchEngine
 from search.groups import Link
-from search.merge import Ref, similar
+from search.merge import Ref, near, similar
 from search.pages import cut_page
 from search.rankings import Answer, Listed
 
@@ -136,3 +136,28 @@ def test_a_group_with_more_copies_than_listed_does_not_hide_the_rest() -> None:
         assert not page.cards[0].component.complete
         rank = page.next_rank
     assert shown == set(crowd)
+
+
+def test_a_full_card_of_the_query_hides_no_sample_linked_to_it() -> None:
+    # Six copies of the query fill its card; a seventh picture is a copy of one of them and ranks far down.
+    copies = [Ref("a", sample) for sample in range(6)]
+    late = Ref("a", 100)
+    crowd = [Ref("a", 200 + sample) for sample in range(60)]
+    ranking = [
+        *near([(ref, 5) for ref in copies]),
+        *similar([(ref, 0.9 - ref.id / 10_000) for ref in crowd]),
+        *similar([(late, 0.5)]),
+    ]
+    pairs = {copies[0]: [late], late: [copies[0]]}
+
+    def links_of(refs: Sequence[Ref]) -> list[Link]:
+        return [Link(ref, other, "pdq", 20) for ref in refs for other in pairs.get(ref, [])]
+
+    answer = Answer(Listed(ranking), tuple(copies))
+    shown: set[Ref] = set()
+    rank: int | None = 0
+    while rank is not None:
+        page = cut_page(answer, rank, 1, links_of, max_members=5)
+        shown |= {page.candidates[place].ref for card in page.cards for place in card.hits}
+        rank = page.next_rank
+    assert shown == {*copies, late, *crowd}

@@ -111,7 +111,6 @@ def row(url: str, caption: str, data: bytes | None, *, nsfw: str = "UNLIKELY") -
 def build_dataset(datasets_dir: Path, name: str, rows: list[dict[str, object]]) -> None:
     """Ingest and index rows as a data set, with the indexer's own code."""
     from indexer.build import build
-
     from indexer.ingest import ingest
 
     shards = datasets_dir.parent / f"{name}-shards"
