@@ -107,7 +107,7 @@ def write_tables(samples: Sequence[Sample], folder: Path) -> None:
         folder / "CREDITS.csv",
         ("key", "title", "creator", "licence", "original_file", "original_title"),
         (
-            (s.key, o.title, o.creator, o.licence, f"svg/{o.path}.svg", o.written_title)
+            (s.key, o.title, o.creator, o.licence, f"svg/{o.path}.svg", originals.without_contact(o.written_title))
             for s, o in ((sample, sample.original) for sample in samples)
         ),
     )

@@ -39,6 +39,11 @@ PUBLIC_DOMAIN = {
 _CONTACT = re.compile(r"\s*(\(.*\)|\[.*\]|<.*>|- \S+@\S+)\s*$")
 
 
+def without_contact(text: str) -> str:
+    """A name or a title less the e-mail address that its artist put behind it."""
+    return _CONTACT.sub("", text) if "@" in text else text
+
+
 @dataclass(frozen=True)
 class Original:
     """One picked picture."""
