@@ -37,7 +37,7 @@ serve: $(VENV)/.server ## Run the site on what HELDOUT_* name
 dev: $(VENV)/.dev ## Install everything for development
 
 test: $(VENV)/.dev ## Install what the tests need and run them all
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.dev ## ruff, format, spelling
 	$(BIN)/ruff format --check .

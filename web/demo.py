@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 ROOT = Path(__file__).parents[1]
 COLLECTION = ROOT / "data" / "collection"
@@ -55,7 +56,7 @@ def _index(state: Path) -> int:
     """Ingest and build, unless it was done with the same pictures and the same model. Returns an exit code."""
     datasets, stamp = state / "datasets", state / "indexed.json"
     inputs = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in INPUTS}
-    if stamp.is_file() and json.loads(stamp.read_text()) == inputs:
+    if _read_stamp(stamp) == inputs:
         return 0
     shutil.rmtree(datasets / DATASET, ignore_errors=True)
     where = ["--dataset", DATASET, "--datasets-dir", str(datasets)]
@@ -68,6 +69,14 @@ def _index(state: Path) -> int:
     staged.write_text(json.dumps(inputs))
     staged.replace(stamp)
     return 0
+
+
+def _read_stamp(stamp: Path) -> object:
+    """What was indexed; None if nothing was, or it cannot be told."""
+    try:
+        return json.loads(stamp.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _serve(state: Path, port: int, started: float) -> int:
@@ -115,8 +124,9 @@ heldout is at {address} (ready in {seconds:.1f} s; Ctrl-C stops it)
 
   Search, pick pictures, opt them out. Then, as an AI lab, in another terminal:
 
-  .venv/bin/heldout pull {address} --root {root} -o {state / "list"}
-  .venv/bin/heldout filter {COLLECTION / "webdataset"} -o {state / "kept"} --list {state / "list"}
+  .venv/bin/heldout pull {address} --root {quote(str(root))} -o {quote(str(state / "list"))}
+  .venv/bin/heldout filter {quote(str(COLLECTION / "webdataset"))} -o {quote(str(state / "kept"))} \\
+      --list {quote(str(state / "list"))}
 """,
         flush=True,
     )
