@@ -88,7 +88,9 @@ def run(args: Sequence[str]) -> int:
 
 def _version(on: bool) -> None:
     if on:
-        print(f"heldout {__version__}")
+        from heldout.kernel import IMPLEMENTATION
+
+        print(f"heldout {__version__} ({IMPLEMENTATION} kernel)")
         raise typer.Exit
 
 

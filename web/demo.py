@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,8 @@ MODEL = ROOT / "data" / "models" / "starter-onnx"
 DATASET = "collection"
 HOST = "127.0.0.1"
 READY_TIMEOUT_S = 60.0
+READY_PATHS = ("/readyz", "/list/metadata/timestamp.json")
+"""What answers once there is something to search, and a list to pull."""
 
 INPUTS = (COLLECTION / "SHA256SUMS", MODEL / "encoder.json")
 """Small files that change whenever the pictures or the model do."""
@@ -47,6 +50,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the server does not outlive us
     started = time.monotonic()
     failed = _index(state)
     return failed or _serve(state, options.port, started)
@@ -71,6 +75,10 @@ def _index(state: Path) -> int:
     return 0
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def _read_stamp(stamp: Path) -> object:
     """What was indexed; None if nothing was, or it cannot be told."""
     try:
@@ -90,6 +98,7 @@ def _serve(state: Path, port: int, started: float) -> int:
         "HELDOUT_PORT": str(port),
         "HELDOUT_BASE_URL": address,
         "HELDOUT_PUBLISH": "auto",
+        "HELDOUT_PUBLISH_DELAY_S": "1",
         "HELDOUT_LOG_LEVEL": "WARNING",
     }
     with subprocess.Popen([sys.executable, "-m", "web"], cwd=ROOT, env=environment) as server:
@@ -101,6 +110,7 @@ def _serve(state: Path, port: int, started: float) -> int:
             _say_ready(state, address, time.monotonic() - started, environment)
             return server.wait()
         except KeyboardInterrupt:
+            server.terminate()
             server.wait()
             return 0
 
@@ -109,10 +119,12 @@ def _wait_until_ready(server: subprocess.Popen[bytes], address: str) -> bool:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while server.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{address}/readyz", timeout=5):  # noqa: S310 - our own address
-                return True
+            for path in READY_PATHS:
+                urllib.request.urlopen(address + path, timeout=5).close()  # noqa: S310 - our own address
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
+        else:
+            return True
     return False
 
 
