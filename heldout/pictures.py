@@ -66,16 +66,19 @@ def decode_picture(data: bytes, *, name: str = "the picture") -> Image.Image:
         raise InputError(f"{name} is not a picture we can read: give a JPEG, PNG, WebP, GIF or AVIF file") from error
     except InputError:
         raise
+    except Image.DecompressionBombError as error:  # Pillow's limit is beyond ours, and it refuses before we can look
+        raise InputError(_too_large(name, "far")) from error
     except Exception as error:  # decoders raise what they like: struct.error, RuntimeError, KeyError, ...
         raise InputError(f"{name} is damaged ({str(error)[:200]}): give an intact file") from error
 
 
 def _check_size(image: Image.Image, name: str) -> None:
     if image.width * image.height > MAX_PIXELS:
-        raise InputError(
-            f"{name} is {image.width} x {image.height} pixels, over the limit of "
-            f"{MAX_PIXELS // 1_000_000} megapixels: give a smaller copy"
-        )
+        raise InputError(_too_large(name, f"at {image.width} x {image.height} pixels"))
+
+
+def _too_large(name: str, how: str) -> str:
+    return f"{name} is {how} over the limit of {MAX_PIXELS // 1_000_000} megapixels: give a smaller copy"
 
 
 def _on_white(image: Image.Image) -> Image.Image:

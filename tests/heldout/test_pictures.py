@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import random
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -207,3 +208,12 @@ def test_a_decoder_that_fails_in_its_own_way_is_bad_input(monkeypatch: pytest.Mo
     monkeypatch.setattr(Image, "open", fail)  # as Pillow's AVIF decoder does on some damaged files
     with pytest.raises(InputError, match="damaged"):
         decode_picture(b"anything")
+
+
+def test_a_bomb_is_called_too_large_and_not_damaged() -> None:
+    header = bytearray(_encode(Image.new("1", (8, 8))))
+    at = header.index(b"IHDR") + 4
+    header[at : at + 8] = (20_000).to_bytes(4, "big") * 2
+    header[at + 13 : at + 17] = zlib.crc32(header[at - 4 : at + 13]).to_bytes(4, "big")
+    with pytest.raises(InputError, match="over the limit of 100 megapixels"):
+        decode_picture(bytes(header))
