@@ -6,7 +6,6 @@ Imports are inside the commands, so that `heldout --help` does not load pyarrow 
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -16,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heldout import __version__
-from heldout.errors import ExitCode, HeldoutError, InputError, VerificationError
+from heldout.cli_check import check_one, open_from_server, read_picture
+from heldout.cli_verify import verify_claim_receipt, verify_filter_report, verify_list
+from heldout.errors import ExitCode, HeldoutError, InputError
+from heldout.terminal import complain, format_counts, format_kinds, plain, print_json, progress, tell_doubts
 
 if TYPE_CHECKING:
-    from heldout.exclusion import ExclusionList, Matches
     from heldout.records import Assurance, SearchResult
 
 app = typer.Typer(
@@ -81,7 +82,7 @@ def run(args: Sequence[str]) -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(ExitCode.OK if done.code is None else 1)
     except HeldoutError as error:
-        _complain(str(error))
+        complain(str(error))
         return int(error.exit_code)
     return int(ExitCode.OK)
 
@@ -119,14 +120,14 @@ def pull(
     from heldout.leaves import format_at
     from heldout.pull import pull as pull_list
 
-    with _progress("bytes") as progress:
-        result = pull_list(url, out, root=root, allow_unverified=allow_unverified, progress=progress)
+    with progress("bytes") as show:
+        result = pull_list(url, out, root=root, allow_unverified=allow_unverified, progress=show)
     if not result.is_vouched:
-        _complain(f"the root of {out} is the server's own word; pull again with --root FILE once you have it")
+        complain(f"the root of {out} is the server's own word; pull again with --root FILE once you have it")
     manifest = result.manifest
     if as_json:
         as_of = None if manifest.as_of is None else format_at(manifest.as_of)
-        _print_json(
+        print_json(
             {
                 "version": manifest.version,
                 "manifest_sha256": result.manifest_sha256.hex(),
@@ -141,8 +142,8 @@ def pull(
         return
     state = "new" if result.is_new else "unchanged"
     print(
-        f"{out}: version {manifest.version} ({state}), {_counts(manifest.counts)}, made from {manifest.log.size} log "
-        f"entries of {manifest.log.origin}; fresh until {format_at(result.expires_at)}"
+        f"{out}: version {manifest.version} ({state}), {format_counts(manifest.counts)}, made from {manifest.log.size} "
+        f"log entries of {manifest.log.origin}; fresh until {format_at(result.expires_at)}"
     )
 
 
@@ -193,14 +194,14 @@ def filter_(
         emit=frozenset(kind.value for kind in emit or ()),
         dry_run=dry_run,
     )
-    with _progress("shards") as progress:
-        result = filter_shards(inputs, out, options, workers=workers, progress=progress)
-    _tell_doubts(result.doubts)
+    with progress("shards") as show:
+        result = filter_shards(inputs, out, options, workers=workers, progress=show)
+    tell_doubts(result.doubts)
     for message in dict.fromkeys(str(error) for error in result.failures.values()):  # one for both forms of a shard
-        _complain(message)
+        complain(message)
     total = result.total.to_json()
     if as_json:
-        _print_json(
+        print_json(
             {
                 "report": None if result.report is None else os.fspath(result.report),
                 "emitted": result.emitted,
@@ -212,7 +213,8 @@ def filter_(
     else:
         print(
             f"{out}: {len(result.shards)} shards, {total['n_in']} samples in, {total['n_kept']} kept, "
-            f"{total['n_dropped']} dropped{_by_kind(total['dropped'])}{'; no shards were written' if dry_run else ''}"
+            f"{total['n_dropped']} dropped{format_kinds(total['dropped'])}"
+            f"{'; no shards were written' if dry_run else ''}"
         )
         for key, what in (
             ("n_unreadable_urls", "samples have no usable URL, and were not checked by it"),
@@ -222,7 +224,7 @@ def filter_(
                 print(f"{what}: {total[key]}")
     if result.failures:
         if not as_json:
-            _complain(f"{len(result.failures)} of {len(result.failures) + len(result.shards)} inputs gave no output")
+            complain(f"{len(result.failures)} of {len(result.failures) + len(result.shards)} inputs gave no output")
         raise typer.Exit(max(int(error.exit_code) for error in result.failures.values()))
 
 
@@ -242,7 +244,7 @@ def verify(
     from heldout.report_check import is_report
 
     if path.is_dir():
-        _verify_list(path, allow_unverified=allow_unverified, as_json=as_json)
+        verify_list(path, allow_unverified=allow_unverified, as_json=as_json)
         return
     try:
         value = json.loads(path.read_bytes())
@@ -251,9 +253,9 @@ def verify(
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}): give a list's folder, a receipt or a filter report") from error
     if is_report(value):
-        _verify_report(path, list_path, allow_unverified=allow_unverified, as_json=as_json)
+        verify_filter_report(path, list_path, allow_unverified=allow_unverified, as_json=as_json)
     else:
-        _verify_receipt(path, value, list_path, log_key, allow_unverified=allow_unverified, as_json=as_json)
+        verify_claim_receipt(path, value, list_path, log_key, allow_unverified=allow_unverified, as_json=as_json)
 
 
 @app.command()
@@ -278,17 +280,17 @@ def check(
         exclusions = ExclusionList.open(
             list_path, min_assurance=_assurance(min_assurance), allow_unverified=allow_unverified
         )
-        _tell_doubts(exclusions.doubts)
+        tell_doubts(exclusions.doubts)
     else:
-        exclusions = _open_from_server(server or "", root, _assurance(min_assurance))
-    answers = [_check_one(text, exclusions) for text in what]
+        exclusions = open_from_server(server or "", root, _assurance(min_assurance))
+    answers = [check_one(text, exclusions) for text in what]
     if as_json:
-        _print_json(answers)
+        print_json(answers)
         return
     for answer in answers:
         rule = answer["rule"]
         found = f"opted out since {rule['since']} by {rule['kind']} ({rule['assurance']})" if rule else "not listed"
-        print(f"{found}\t{_plain(answer['what'])}")
+        print(f"{found}\t{plain(answer['what'])}")
 
 
 @app.command()
@@ -320,7 +322,7 @@ def search(
             "site": client.search_site,
             "caption": client.search_caption,
         }
-        question = _read_picture(image) if image is not None else doors[door]
+        question = read_picture(image) if image is not None else doors[door]
         result = methods[door](question, k=k, datasets=dataset or [])
     if as_json:
         print(result.model_dump_json(indent=1))
@@ -328,231 +330,10 @@ def search(
     for hit in result.hits:
         sample = hit.sample
         where = f"{sample.dataset}/{sample.key}"
-        print("\t".join(_plain(part or "") for part in (hit.label, where, sample.url, sample.caption)))
+        print("\t".join(plain(part or "") for part in (hit.label, where, sample.url, sample.caption)))
     for note in result.notes:
-        _complain(note)
-
-
-def _verify_list(path: Path, *, allow_unverified: bool, as_json: bool) -> None:
-    from heldout.exclusion import ExclusionList
-    from heldout.leaves import format_at
-
-    exclusions = ExclusionList.open(path, allow_unverified=allow_unverified)
-    _tell_doubts(exclusions.doubts)
-    version = exclusions.version
-    proved = version.proved
-    if as_json:
-        _print_json(
-            {
-                "kind": "list",
-                "is_verified": not exclusions.doubts,
-                "doubts": list(exclusions.doubts),
-                "version": version.manifest.version,
-                "manifest_sha256": version.manifest_sha256.hex(),
-                "counts": version.manifest.counts,
-                "expires_at": None if proved is None else format_at(proved.trusted.expires_at),
-            }
-        )
-        return
-    state = "NOT verified" if exclusions.doubts else "verified"
-    until = "" if proved is None else f"; fresh until {format_at(proved.trusted.expires_at)}"
-    print(f"{path}: {state}: version {version.manifest.version}, {_counts(version.manifest.counts)}{until}")
-
-
-def _verify_report(path: Path, list_path: Path | None, *, allow_unverified: bool, as_json: bool) -> None:
-    from heldout.report_check import verify_report
-    from heldout.stored import verify_current
-
-    applied = None
-    if list_path is not None:  # a report stays true when its list has gone stale
-        applied = verify_current(list_path, now=None, allow_unverified=allow_unverified)
-        _tell_doubts(applied.doubts)
-    checked = verify_report(path, applied=applied)
-    if checked.doubts and not allow_unverified:
-        raise VerificationError(f"{path}: {'; '.join(checked.doubts)}")
-    _tell_doubts(checked.doubts)
-    if as_json:
-        _print_json(
-            {
-                "kind": "filter-report",
-                "is_verified": not checked.doubts,
-                "doubts": list(checked.doubts),
-                "is_list_checked": applied is not None,
-                "n_intact": checked.n_intact,
-                "missing": list(checked.missing),
-                "unlisted": list(checked.unlisted),
-                "failed": list(checked.failed),
-                "manifest_sha256": checked.manifest_sha256,
-                "total": checked.total,
-            }
-        )
-        return
-    state = "NOT verified" if checked.doubts else "verified"
-    by = "this list" if applied is not None else "a list that was not checked (give --list)"
-    print(
-        f"{path}: {state}: {checked.n_intact} files are as the run wrote them; it dropped {checked.total['n_dropped']} "
-        f"of {checked.total['n_in']} samples by {by}, manifest {checked.manifest_sha256}"
-    )
-
-
-def _verify_receipt(
-    path: Path, value: object, list_path: Path | None, log_key: str | None, *, allow_unverified: bool, as_json: bool
-) -> None:
-    from heldout.leaves import OptOutLeaf, WithdrawLeaf, format_at
-    from heldout.receipts import receipt_from_json, verify_receipt
-    from heldout.stored import verify_current
-
-    if (list_path is None) == (log_key is None):
-        raise InputError(f"to check the receipt {path}, give either --log-key VKEY or --list LIST")
-    if list_path is not None:
-        stored = verify_current(list_path, now=None, allow_unverified=allow_unverified)
-        _tell_doubts(stored.doubts)
-        vkey = stored.manifest.log.vkey
-    else:
-        vkey = _read_key(log_key or "")
-    receipt = receipt_from_json(value)
-    leaves = verify_receipt(receipt, vkey)
-    opt_outs = [leaf for leaf in leaves if isinstance(leaf, OptOutLeaf)]
-    withdrawn = [leaf for leaf in leaves if isinstance(leaf, WithdrawLeaf)]
-    first = opt_outs[0]
-    facts = {
-        "kind": "receipt",
-        "claim": receipt.claim,
-        "preference": first.preference,
-        "assurance": first.assurance,
-        "at": format_at(first.at),
-        "n_subjects": sum(len(leaf.subjects) for leaf in opt_outs),
-        "withdrawn_at": format_at(withdrawn[0].at) if withdrawn else None,
-        "log_indices": [entry.index for entry in receipt.entries],
-        "log": vkey.partition("+")[0],
-    }
-    if as_json:
-        _print_json(facts)
-        return
-    ending = f", withdrawn at {facts['withdrawn_at']}" if withdrawn else ""
-    print(
-        f"{path}: verified: claim {receipt.claim} of {facts['at']} is in the log {facts['log']}: {first.preference} "
-        f"for {facts['n_subjects']} subjects, assurance {first.assurance}{ending}"
-    )
-
-
-def _open_from_server(server: str, root: Path | None, min_assurance: "Assurance") -> "ExclusionList":
-    """The server's list of this moment, in a folder that does not outlive the opening."""
-    from heldout.exclusion import ExclusionList
-    from heldout.pull import pull as pull_list
-
-    with tempfile.TemporaryDirectory(prefix="heldout-") as folder:
-        path = Path(folder) / "list"
-        pull_list(server, path, root=root, allow_unverified=root is None)
-        exclusions = ExclusionList.open(path, min_assurance=min_assurance, allow_unverified=root is None)
-    if root is None:
-        _complain("the answer is the server's own word; give --root FILE for a proved one")
-    return exclusions
-
-
-def _check_one(text: str, exclusions: "ExclusionList") -> dict[str, Any]:
-    """Answer about one URL or picture file."""
-    from heldout.records import ASSURANCES
-    from heldout.urls import canonical_key
-
-    answers: dict[str, Matches]
-    path = Path(text)
-    if "://" in text or not path.is_file():
-        if "://" not in text:
-            raise InputError(f"{_plain(text)} is neither a file nor a URL with http:// or https://")
-        canonical_key(text)  # a URL that cannot be looked up is not "not listed"
-        answers = {"url": exclusions.lookup_urls([text])}
-    else:
-        answers = _check_picture(path, exclusions)
-    for kind, matches in answers.items():
-        if matches.found[0]:
-            rule = {
-                "kind": kind,
-                "assurance": ASSURANCES[matches.assurance[0]],
-                "since": matches.since_date(0).isoformat(),
-            }
-            return {"what": text, "is_opted_out": True, "rule": rule}
-    return {"what": text, "is_opted_out": False, "rule": None}
-
-
-def _check_picture(path: Path, exclusions: "ExclusionList") -> "dict[str, Matches]":
-    try:
-        from heldout.pictures import fingerprint
-    except ImportError as error:
-        raise InputError(
-            f"to check the picture {path}, install what reads it: pip install 'heldout[images]'"
-        ) from error
-    import numpy as np
-
-    mark = fingerprint(_read_picture(path), name=os.fspath(path))
-    return {
-        "sha256": exclusions.lookup_sha256([mark.sha256]),
-        "pdq": exclusions.lookup_pdq(mark.pdq[np.newaxis], np.array([mark.quality], np.uint8)),
-    }
-
-
-def _read_picture(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give a picture's file") from error
-
-
-def _read_key(text: str) -> str:
-    path = Path(text)
-    if "+" in text and not path.is_file():
-        return text
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{text} is neither a verifier key nor a file that holds one") from error
+        complain(note)
 
 
 def _assurance(value: MinAssurance) -> "Assurance":
     return value.value
-
-
-class _progress:  # noqa: N801 - used like a function
-    """Progress on stderr while the block lasts, if somebody is watching."""
-
-    def __init__(self, unit: str) -> None:
-        self._unit = unit
-        self._shown = False
-
-    def __enter__(self) -> Callable[[int, int], None] | None:
-        return self._show if sys.stderr.isatty() else None
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            print(file=sys.stderr)
-
-    def _show(self, n_done: int, n_total: int) -> None:
-        self._shown = True
-        print(f"\r{n_done:,} of {n_total:,} {self._unit}", end="", file=sys.stderr, flush=True)
-
-
-def _tell_doubts(doubts: Sequence[str]) -> None:
-    for doubt in doubts:
-        _complain(f"NOT VERIFIED: {doubt}")
-
-
-def _complain(message: str) -> None:
-    print(f"heldout: {_plain(message)}", file=sys.stderr)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return f"{counts.get('url', 0)} URLs and {counts.get('image', 0)} pictures"
-
-
-def _by_kind(dropped: dict[str, dict[str, int]]) -> str:
-    parts = [f"{sum(by_assurance.values())} by {kind}" for kind, by_assurance in dropped.items()]
-    return f" ({', '.join(parts)})" if parts else ""
-
-
-def _plain(text: str) -> str:
-    """What strangers wrote must not steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)

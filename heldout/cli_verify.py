@@ -1,0 +1,122 @@
+"""`heldout verify`: a list, a filter report or a receipt, each told in its own words. Nothing here decides."""
+
+from pathlib import Path
+
+from heldout.errors import InputError, VerificationError
+from heldout.terminal import format_counts, print_json, tell_doubts
+
+
+def verify_list(path: Path, *, allow_unverified: bool, as_json: bool) -> None:
+    """Tell of a pulled list."""
+    from heldout.exclusion import ExclusionList
+    from heldout.leaves import format_at
+
+    exclusions = ExclusionList.open(path, allow_unverified=allow_unverified)
+    tell_doubts(exclusions.doubts)
+    version = exclusions.version
+    proved = version.proved
+    if as_json:
+        print_json(
+            {
+                "kind": "list",
+                "is_verified": not exclusions.doubts,
+                "doubts": list(exclusions.doubts),
+                "version": version.manifest.version,
+                "manifest_sha256": version.manifest_sha256.hex(),
+                "counts": version.manifest.counts,
+                "expires_at": None if proved is None else format_at(proved.trusted.expires_at),
+            }
+        )
+        return
+    state = "NOT verified" if exclusions.doubts else "verified"
+    until = "" if proved is None else f"; fresh until {format_at(proved.trusted.expires_at)}"
+    print(f"{path}: {state}: version {version.manifest.version}, {format_counts(version.manifest.counts)}{until}")
+
+
+def verify_filter_report(path: Path, list_path: Path | None, *, allow_unverified: bool, as_json: bool) -> None:
+    """Tell of a filter report; with doubts only if they are allowed."""
+    from heldout.report_check import verify_report
+    from heldout.stored import verify_current
+
+    applied = None
+    if list_path is not None:  # a report stays true when its list has gone stale
+        applied = verify_current(list_path, now=None, allow_unverified=allow_unverified)
+        tell_doubts(applied.doubts)
+    checked = verify_report(path, applied=applied)
+    if checked.doubts and not allow_unverified:
+        raise VerificationError(f"{path}: {'; '.join(checked.doubts)}")
+    tell_doubts(checked.doubts)
+    if as_json:
+        print_json(
+            {
+                "kind": "filter-report",
+                "is_verified": not checked.doubts,
+                "doubts": list(checked.doubts),
+                "is_list_checked": applied is not None,
+                "n_intact": checked.n_intact,
+                "missing": list(checked.missing),
+                "unlisted": list(checked.unlisted),
+                "failed": list(checked.failed),
+                "manifest_sha256": checked.manifest_sha256,
+                "total": checked.total,
+            }
+        )
+        return
+    state = "NOT verified" if checked.doubts else "verified"
+    by = "this list" if applied is not None else "a list that was not checked (give --list)"
+    print(
+        f"{path}: {state}: {checked.n_intact} files are as the run wrote them; it dropped {checked.total['n_dropped']} "
+        f"of {checked.total['n_in']} samples by {by}, manifest {checked.manifest_sha256}"
+    )
+
+
+def verify_claim_receipt(
+    path: Path, value: object, list_path: Path | None, log_key: str | None, *, allow_unverified: bool, as_json: bool
+) -> None:
+    """Tell of an artist's receipt, by the log's key or that of a list."""
+    from heldout.leaves import OptOutLeaf, WithdrawLeaf, format_at
+    from heldout.receipts import receipt_from_json, verify_receipt
+    from heldout.stored import verify_current
+
+    if (list_path is None) == (log_key is None):
+        raise InputError(f"to check the receipt {path}, give either --log-key VKEY or --list LIST")
+    if list_path is not None:
+        stored = verify_current(list_path, now=None, allow_unverified=allow_unverified)
+        tell_doubts(stored.doubts)
+        vkey = stored.manifest.log.vkey
+    else:
+        vkey = _read_key(log_key or "")
+    receipt = receipt_from_json(value)
+    leaves = verify_receipt(receipt, vkey)
+    opt_outs = [leaf for leaf in leaves if isinstance(leaf, OptOutLeaf)]
+    withdrawn = [leaf for leaf in leaves if isinstance(leaf, WithdrawLeaf)]
+    first = opt_outs[0]
+    facts = {
+        "kind": "receipt",
+        "claim": receipt.claim,
+        "preference": first.preference,
+        "assurance": first.assurance,
+        "at": format_at(first.at),
+        "n_subjects": sum(len(leaf.subjects) for leaf in opt_outs),
+        "withdrawn_at": format_at(withdrawn[0].at) if withdrawn else None,
+        "log_indices": [entry.index for entry in receipt.entries],
+        "log": vkey.partition("+")[0],
+    }
+    if as_json:
+        print_json(facts)
+        return
+    ending = f", withdrawn at {facts['withdrawn_at']}" if withdrawn else ""
+    print(
+        f"{path}: verified: claim {receipt.claim} of {facts['at']} is in the log {facts['log']}: {first.preference} "
+        f"for {facts['n_subjects']} subjects, assurance {first.assurance}{ending}"
+    )
+
+
+def _read_key(text: str) -> str:
+    path = Path(text)
+    if "+" in text and not path.is_file():
+        return text
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{text} is neither a verifier key nor a file that holds one") from error
