@@ -1,6 +1,6 @@
 """Picture search on the bundled collection: which planted copies lead back to their original, and how long it takes.
 
-    python -m benchmarks.search --encoder data/models/starter/onnx
+    python -m benchmarks.search --encoder data/models/starter-onnx
 
 Every planted copy is asked as a query; right is its original. By transform: the share found as `exact` or `near`, the
 share found by look (CLIP) among the ten nearest besides the copy itself, and the share found by either. Times are of
@@ -11,7 +11,6 @@ import argparse
 import csv
 import os
 import statistics
-import tarfile
 import tempfile
 import time
 from collections import defaultdict
@@ -26,8 +25,8 @@ from indexer.encoder import load_encoder
 from indexer.ingest import ingest
 from search.engine import SearchEngine
 from search.evaluate import evaluate_text, load_queries
+from tests.collection import COLLECTION, read_pictures
 
-COLLECTION = Path(__file__).parents[1] / "data" / "collection"
 K = 10
 
 
@@ -51,19 +50,6 @@ def main() -> None:
         means = ", ".join(f"{name} {figures.mean(name):.3f}" for name in ("clip", "caption", "fused", "cards"))
         print(f"text P@10 over {len(figures.queries)} queries: {means}; random {figures.random:.3f}")
         engine.close()
-
-
-def read_pictures() -> dict[str, bytes]:
-    """Key -> file bytes."""
-    found = {}
-    for path in sorted((COLLECTION / "webdataset").glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for member in tar:
-                key, _, suffix = member.name.partition(".")
-                file = tar.extractfile(member)
-                if file is not None and suffix not in {"txt", "json"}:
-                    found[key] = file.read()
-    return found
 
 
 def print_recall(engine: SearchEngine, pictures: dict[str, bytes]) -> None:

@@ -23,8 +23,6 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What the web's pictures come as. Pillow knows many more; some of those start other programs (EPS) or are seldom
 fuzzed, and what is decoded here comes from strangers."""
 
-N_ORIENTATIONS = 8
-
 PDQ_SIDE = 64
 """In pixels. PDQ hashes a 64 x 64 reduction. Reference implementations pick single pixels of a blurred picture for it,
 off centre, so that copies of other sizes and mirrored ones come out 10 to 40 bits apart. We reduce with a triangle

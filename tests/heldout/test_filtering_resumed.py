@@ -2,9 +2,7 @@
 
 import gzip
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -20,35 +18,9 @@ import pytest
 from heldout.cli import run as run_command
 from heldout.filtering import EMITS, FilterOptions, filter_shards
 from tests.heldout.conftest import URLS, PullSite
+from tests.heldout.killing import killed_at
 from tests.heldout.published import Site
 from tests.heldout.test_filtering_tar import drawing, encoded, sample, tar_of
-
-DISK_EVENTS = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod"})
-
-
-def killed_at(step: int, work: Callable[[], object]) -> bool:
-    """Do the work in a child that is killed right before its `step`th change on disk; whether it was."""
-    child = os.fork()
-    if child == 0:
-        left = step
-
-        def watch(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal left
-            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-            if event in DISK_EVENTS or writes:
-                left -= 1
-                if left < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(watch)
-        try:
-            work()
-        except BaseException:  # noqa: BLE001 - the child must not come back into pytest
-            os._exit(1)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in {0, -signal.SIGKILL}
-    return status != 0
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """A pull killed at any of its steps on disk leaves a whole list, the old or the new, and the next one goes on."""
 
-import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,36 +9,10 @@ import pytest
 from heldout.exclusion import ExclusionList
 from heldout.pull import pull
 from tests.heldout.conftest import IMAGES, URLS
+from tests.heldout.killing import killed_at
 from tests.heldout.published import BASE_URL, Site, UrlRule
 
-KILLED = 9
-DISK_EVENTS = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.symlink"})
 NEW = UrlRule("https://art.example/new.jpg")
-
-
-def killed_at(step: int, work: Callable[[], object]) -> bool:
-    """Do the work in a child that dies right before its `step`th change on disk; whether it died."""
-    child = os.fork()
-    if child == 0:
-        left = step
-
-        def watch(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal left
-            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-            if event in DISK_EVENTS or writes:
-                left -= 1
-                if left < 0:
-                    os._exit(KILLED)
-
-        sys.addaudithook(watch)
-        try:
-            work()
-        except BaseException:  # noqa: BLE001 - the child must not come back into pytest
-            os._exit(1)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in {0, KILLED}
-    return status == KILLED
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")

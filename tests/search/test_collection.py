@@ -1,9 +1,7 @@
 """Search on the bundled collection, against the table of copies that were planted in it."""
 
 import csv
-import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow.dataset as pads
 import pytest
@@ -13,10 +11,9 @@ from indexer.encoder import load_encoder
 from indexer.ingest import ingest
 from search.engine import SearchEngine
 from search.evaluate import evaluate_text, load_queries
+from tests.collection import COLLECTION, read_pictures
 
-DATA = Path(__file__).parents[2] / "data"
-COLLECTION = DATA / "collection"
-STARTER = DATA / "models" / "starter-onnx"
+STARTER = COLLECTION.parent / "models" / "starter-onnx"
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +31,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchEngin
 @pytest.fixture(scope="module")
 def pictures() -> dict[str, bytes]:
     """Key -> file bytes."""
-    found = {}
-    for path in sorted((COLLECTION / "webdataset").glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for member in tar:
-                key, _, suffix = member.name.partition(".")
-                file = tar.extractfile(member)
-                if file is not None and suffix not in {"txt", "json"}:
-                    found[key] = file.read()
-    return found
+    return read_pictures()
 
 
 @pytest.fixture(scope="module")
