@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY
 from heldout.records import Sample
+from indexer.orientations import N_ORIENTATIONS, orientations
 from search.groups import Link
 from search.merge import Ref
-from search.orientations import N_ORIENTATIONS, orientations
 from search.reading import Reading
 
 Found = Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]

@@ -18,7 +18,7 @@ from heldout.errors import InputError
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY, distances
 from heldout.records import ImageSubject, Sample, Subject, UrlSubject
 from heldout.urls import canonical_key
-from search.orientations import orientations
+from indexer.orientations import orientations
 
 MAX_SELECTED = 2_000
 """Samples in one opt-out made by ticking. More than anybody ticks; whole portfolios have better ways."""

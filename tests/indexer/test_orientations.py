@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from heldout.fingerprints import MATCH_DISTANCE, distances
 from heldout.pictures import pdq_orientations
-from search.orientations import orientations
+from indexer.orientations import orientations
 
 HASHES = npst.arrays(np.uint8, (1, 32), elements=st.integers(0, 255))
 
