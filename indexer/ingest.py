@@ -28,7 +28,7 @@ from indexer.fingerprint import Looked, die_with_parent, look
 from indexer.preprocess import Preprocess
 from indexer.progress import NoProgress, Progress
 from indexer.readers import Batch, ShardReader, open_shard
-from indexer.samples import STATUS_CORRUPT, STATUS_OK
+from indexer.samples import FIXED_SCHEMA, STATUS_CORRUPT, STATUS_OK
 from indexer.shards import (
     Shard,
     format_json,
@@ -244,6 +244,8 @@ def _describe(
         "iscc": pa.array(iscc, pa.string()),
         "embedding_row": pa.array(embedding_row, pa.int32()),
     }
+    if "signals" not in table.column_names:  # only a fetch sees any
+        filled["signals"] = pa.nulls(n, FIXED_SCHEMA.field("signals").type)
     for name, values in filled.items():
         at = table.schema.get_field_index(name)
         table = table.append_column(name, values) if at < 0 else table.set_column(at, name, values)

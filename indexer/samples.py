@@ -32,9 +32,13 @@ FIXED_SCHEMA: Final = pa.schema(
         pa.field("iscc", pa.string()),
         pa.field("embedding_row", pa.int32()),
         pa.field("unsafe", pa.bool_(), nullable=False),
+        pa.field("signals", pa.list_(pa.string())),
     ]
 )
-"""Columns of every `samples.parquet`; the source's own columns follow under their names."""
+"""Columns of every `samples.parquet`; the source's own columns follow under their names.
+
+`signals` are the opt-out signals a server sent (`heldout.signals`); null where nothing was fetched.
+"""
 
 STATUS_OK: Final = "ok"
 STATUS_NO_PICTURE: Final = "no_picture"
