@@ -20,6 +20,7 @@ from heldout.merkle import HASH_SIZE
 
 ED25519 = b"\x01"
 """Signature type identifier byte of the signed-note specification."""
+ED25519_KEY_SIZE = 32
 MAX_NOTE_SIZE = 1_000_000
 """Bytes. A checkpoint with 16 post-quantum cosignatures has some 80 kB."""
 MAX_SIGNATURES = 100
@@ -43,16 +44,15 @@ class Verifier:
         Raises:
             InputError: not such a key, not Ed25519, or the id is not the key's.
         """
-        name, key_id, material = _split_key(vkey.strip(), "verifier key")
-        verifier = cls(name, material)
-        if key_id != verifier.key_id:
-            raise InputError(f"verifier key of {name!r} does not belong to its id {key_id.hex()}: copy it again, whole")
-        return verifier
+        name, kind, material = split_vkey(vkey)
+        if kind != ED25519 or len(material) != ED25519_KEY_SIZE:
+            raise InputError(f"the verifier key of {name!r} is not an Ed25519 key: only these are supported")
+        return cls(name, material)
 
     @property
     def key_id(self) -> bytes:
         """4 bytes that go before each signature."""
-        return hashlib.sha256(self.name.encode() + b"\n" + ED25519 + self.public_key).digest()[:4]
+        return make_key_id(self.name, ED25519, self.public_key)
 
     @property
     def vkey(self) -> str:
@@ -86,8 +86,10 @@ class Signer:
         text = skey.strip()
         if not text.startswith(_SKEY_PREFIX):
             raise InputError("the log's private key does not begin with PRIVATE+KEY+: give the file that keygen wrote")
-        name, key_id, seed = _split_key(text.removeprefix(_SKEY_PREFIX), "private key")
-        signer = cls(name, seed)
+        name, key_id, material = _split_key(text.removeprefix(_SKEY_PREFIX), "private key")
+        if len(material) != 1 + ED25519_KEY_SIZE or material[:1] != ED25519:
+            raise InputError(f"the private key of {name!r} is not an Ed25519 key: only these are supported")
+        signer = cls(name, material[1:])
         if key_id != signer.verifier.key_id:
             raise InputError(f"private key of {name!r} does not belong to its id {key_id.hex()}: restore the file")
         return signer
@@ -106,6 +108,21 @@ class Signer:
         """Signature line over a note's text, without newline."""
         signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(text.encode())
         return f"— {self.name} {to_base64(self.verifier.key_id + signature)}"
+
+
+@dataclass(frozen=True)
+class NoteSignature:
+    """One signature line of a note, unchecked."""
+
+    name: str
+    key_id: bytes
+    """4 bytes."""
+    signature: bytes
+
+    @property
+    def line(self) -> str:
+        """As the note has it, without newline."""
+        return f"— {self.name} {to_base64(self.key_id + self.signature)}"
 
 
 @dataclass(frozen=True)
@@ -137,19 +154,17 @@ def open_note(note: str | bytes, verifiers: Iterable[Verifier]) -> str:
     Raises:
         VerificationError: malformed, signed by none of them, or a signature by one of them is wrong.
     """
-    text, signatures = _split_note(note)
+    text, signatures = split_note(note)
     known = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
     is_signed = False
-    for name, key_id, signature in signatures:
-        verifier = known.get((name, key_id))
+    for signed in signatures:
+        verifier = known.get((signed.name, signed.key_id))
         if verifier is None:
             continue
         try:
-            Ed25519PublicKey.from_public_bytes(verifier.public_key).verify(signature, text.encode())
+            Ed25519PublicKey.from_public_bytes(verifier.public_key).verify(signed.signature, text.encode())
         except InvalidSignature as error:
-            raise VerificationError(
-                f"the signature of {name} ({key_id.hex()}) is wrong: the note was changed or the key is another"
-            ) from error
+            raise wrong_signature(signed) from error
         is_signed = True
     if not is_signed:
         names = ", ".join(f"{name} ({key_id.hex()})" for name, key_id in known) or "no key"
@@ -228,6 +243,31 @@ def from_base64(text: str) -> bytes:
     return data
 
 
+def split_vkey(vkey: str) -> tuple[str, bytes, bytes]:
+    """Name, signature type (1 byte) and key of a vkey.
+
+    Raises:
+        InputError: not such a key, or the id is not the key's.
+    """
+    name, key_id, material = _split_key(vkey.strip(), "verifier key")
+    kind, key = material[:1], material[1:]
+    if key_id != make_key_id(name, kind, key):
+        raise InputError(f"verifier key of {name!r} does not belong to its id {key_id.hex()}: copy it again, whole")
+    return name, kind, key
+
+
+def make_key_id(name: str, kind: bytes, public_key: bytes) -> bytes:
+    """Key id of a public key under its name: 4 bytes."""
+    return hashlib.sha256(name.encode() + b"\n" + kind + public_key).digest()[:4]
+
+
+def wrong_signature(signed: NoteSignature) -> VerificationError:
+    """What is raised when a known key's signature does not verify."""
+    return VerificationError(
+        f"the signature of {signed.name} ({signed.key_id.hex()}) is wrong: the note was changed or the key is another"
+    )
+
+
 def _check_name(name: str) -> None:
     if not name or "+" in name or any(c.isspace() or ord(c) < 0x20 or _is_surrogate(c) for c in name):
         raise InputError(
@@ -244,9 +284,7 @@ def _split_key(text: str, what: str) -> tuple[str, bytes, bytes]:
         material = from_base64(parts[2])
     except VerificationError as error:
         raise InputError(f"the {what} of {parts[0]!r} does not end in base64: copy it again, whole") from error
-    if len(material) != 33 or material[:1] != ED25519:
-        raise InputError(f"the {what} of {parts[0]!r} is not an Ed25519 key: only these are supported")
-    return parts[0], bytes.fromhex(parts[1]), material[1:]
+    return parts[0], bytes.fromhex(parts[1]), material
 
 
 def _check_text(text: str, error: type[InputError | VerificationError]) -> None:
@@ -261,7 +299,8 @@ def _is_surrogate(character: str) -> bool:
     return "\ud800" <= character <= "\udfff"
 
 
-def _split_note(note: str | bytes) -> tuple[str, list[tuple[str, bytes, bytes]]]:
+def split_note(note: str | bytes) -> tuple[str, list[NoteSignature]]:
+    """Text of a note, and its signatures, unchecked. Raises VerificationError if it is malformed."""
     try:
         data = note.encode() if isinstance(note, str) else note
     except UnicodeEncodeError as error:
@@ -281,14 +320,15 @@ def _split_note(note: str | bytes) -> tuple[str, list[tuple[str, bytes, bytes]]]
         )
     if len(lines) > MAX_SIGNATURES:
         raise VerificationError(f"the note has {len(lines)} signatures, over the limit of {MAX_SIGNATURES}")
-    return text + "\n", [_parse_signature(line) for line in lines]
+    return text + "\n", [parse_signature(line) for line in lines]
 
 
-def _parse_signature(line: str) -> tuple[str, bytes, bytes]:
+def parse_signature(line: str) -> NoteSignature:
+    """Inverse of `NoteSignature.line`. Raises VerificationError if it is malformed."""
     match = _SIGNATURE_LINE.fullmatch(line)
     if not match or "+" in match[1] or any(c.isspace() for c in match[1]):
         raise VerificationError(f"{line[:80]!r} is not a signature line of a note: it is damaged")
     blob = from_base64(match[2])
     if len(blob) <= 4:
         raise VerificationError(f"the signature of {match[1]} is too short: the note is damaged")
-    return match[1], blob[:4], blob[4:]
+    return NoteSignature(match[1], blob[:4], blob[4:])
