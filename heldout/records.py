@@ -14,11 +14,16 @@ Preference = Literal["train-ai=n", "train-ai=y"]
 Assurance = Literal["declared", "account", "host", "credential", "reviewed"]
 ActingAs = Literal["artist", "representative", "estate", "organisation"]
 ClaimState = Literal["pending", "in_force", "withdrawn", "rejected", "disputed", "quarantined"]
+SubjectKind = Literal["url", "prefix", "host", "image"]
 HitLabel = Literal["exact", "near", "similar", "caption", "site"]
 Channel = Literal["bytes", "url", "pdq", "clip", "caption", "site"]
+Safety = Literal["any", "safe", "unsafe"]
 
 ASSURANCES: tuple[Assurance, ...] = ("declared", "account", "host", "credential", "reviewed")
 """Weakest first; the position is the code used in the exclusion list's files."""
+
+CLAIM_STATES: tuple[ClaimState, ...] = ("in_force", "disputed", "quarantined", "pending", "rejected", "withdrawn")
+"""Most effective first: a claim is in the first state that any of its subjects is in. `heldout.states` has the rest."""
 
 
 class Record(BaseModel):
@@ -45,14 +50,59 @@ class ImageSubject(Record):
     sha256: Hex256 | None = Field(default=None, description="SHA-256 of the file's bytes, when the bytes were at hand.")
 
 
-Subject = Annotated[UrlSubject | ImageSubject, Field(discriminator="kind")]
+class PrefixSubject(Record):
+    """Everything below this path of this host, as a profile on a platform. Counts once the profile is proved."""
+
+    kind: Literal["prefix"] = "prefix"
+    prefix: str = Field(
+        description="Address of the folder, as https://art.example/jane/. Its name is public in the log, for ever.",
+        max_length=2_100,
+    )
+
+
+class HostSubject(Record):
+    """This host and everything below it. Counts once the site is proved."""
+
+    kind: Literal["host"] = "host"
+    host: str = Field(
+        description="As jane.example; never one that many people share. Its name is public in the log, for ever.",
+        max_length=300,
+    )
+
+
+Subject = Annotated[UrlSubject | ImageSubject | PrefixSubject | HostSubject, Field(discriminator="kind")]
+
+MAX_SUBJECTS = 10_000
+"""Of one claim."""
 
 
 class ClaimRequest(Record):
     """A request to opt works out."""
 
-    subjects: list[Subject] = Field(min_length=1, max_length=10_000)
-    preference: Preference = "train-ai=n"
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "subjects": [
+                        {"kind": "url", "url": "https://jane.example/art/castle.jpg"},
+                        {"kind": "host", "host": "jane.example"},
+                        {
+                            "kind": "image",
+                            "pdq": "f8f8f0cee0f4a84f06370a22038f63f0b36e2ed596621e1d33e6b39c4e9c9b22",
+                            "quality": 100,
+                        },
+                    ],
+                    "acting_as": "artist",
+                }
+            ]
+        }
+    )
+
+    subjects: list[Subject] = Field(min_length=1, max_length=MAX_SUBJECTS)
+    preference: Preference = Field(
+        default="train-ai=n",
+        description="In the words of IETF AIPREF: `train-ai=n` opts out, `train-ai=y` grants.",
+    )
     acting_as: ActingAs = "artist"
     contact: str | None = Field(default=None, max_length=320, description="E-mail, kept out of the log, erasable.")
     name: str | None = Field(default=None, max_length=200, description="Name to show, kept out of the log, erasable.")
@@ -62,15 +112,52 @@ class Claim(Record):
     """A claim as the registry holds it. Personal data is not part of it."""
 
     id: str
-    state: ClaimState
+    state: ClaimState = Field(description="The most effective one that any of its subjects is in.")
     preference: Preference
-    assurance: Assurance
+    assurance: Assurance = Field(description="What is shown for all of its subjects.")
     acting_as: ActingAs
     received_at: datetime
     n_subjects: int
     n_url_subjects: int
     n_image_subjects: int
+    n_prefix_subjects: int = 0
+    n_host_subjects: int = 0
+    subject_states: dict[ClaimState, int] = Field(default_factory=dict, description="Subjects by state.")
     log_indices: list[int] = Field(description="Positions in the log; empty until the event is sequenced.")
+    notes: list[str] = Field(default_factory=list, description="What does not count yet and why, in plain words.")
+    secret: str | None = Field(
+        default=None,
+        description="Given once, to whoever made the claim without an account: withdraws it, or moves it into one.",
+    )
+
+
+class ClaimPage(Record):
+    """One page of an account's claims, newest first."""
+
+    claims: list[Claim]
+    next_cursor: str | None = Field(default=None, description="Give it back as `cursor` for the next page.")
+
+
+class SubjectProblem(Record):
+    """A subject of a request that would not count, and why."""
+
+    index: int = Field(description="Its place in the request's `subjects`, from 0.")
+    reason: str
+
+
+class ClaimPreview(Record):
+    """What a request would opt out, if it were made. Nothing is stored."""
+
+    n_subjects: int = Field(description="Distinct subjects that can be used.")
+    n_url_subjects: int
+    n_image_subjects: int
+    n_prefix_subjects: int
+    n_host_subjects: int
+    n_pending: int = Field(description="Of `n_subjects`: places that count once they are proved.")
+    n_plain: int = Field(description="Pictures too plain for their copies to be told: only the same file counts.")
+    duplicates: list[SubjectProblem] = Field(description="Subjects that say again what an earlier one says.")
+    unusable: list[SubjectProblem] = Field(description="Subjects that a claim cannot hold: take them out.")
+    notes: list[str]
 
 
 class Sample(Record):
@@ -91,6 +178,22 @@ class Sample(Record):
     unsafe: bool = Field(default=False, description="By the data set's own columns; shown blurred, never dropped.")
 
 
+class SearchFilters(Record):
+    """Which hits an answer is to have. A card that is shown still lists every copy of its picture, filtered or not."""
+
+    hosts: tuple[str, ...] = Field(default=(), description="Of one of these hosts or their subdomains.")
+    min_width: int | None = Field(default=None, ge=1, description="In pixels; an unknown width is left out.")
+    min_height: int | None = Field(default=None, ge=1, description="In pixels; an unknown height is left out.")
+    labels: tuple[HitLabel, ...] = Field(default=(), description="With one of these labels.")
+    safety: Safety = Field(default="any", description="By the data set's own columns.")
+    not_opted_out: bool = Field(default=False, description="Only what no opt-out in force covers yet.")
+
+    @property
+    def are_any(self) -> bool:
+        """Whether anything is filtered at all."""
+        return self != SearchFilters()
+
+
 class Evidence(Record):
     """Why a sample is a hit: the channel and its measure.
 
@@ -109,6 +212,10 @@ class Hit(Record):
     label: HitLabel
     score: float = Field(description="Orders hits of one answer; comparable within one answer only.")
     evidence: list[Evidence]
+    unverified: bool = Field(
+        default=False,
+        description="A similar hit whose picture is not stored here: it may be a copy. `/v1/search/check` fetches it.",
+    )
 
 
 class Copy(Record):
@@ -138,6 +245,10 @@ class SearchResult(Record):
     groups: list[Group] = Field(default_factory=list, description="Every hit is in exactly one, in the hits' order.")
     next_cursor: str | None = None
     total: int | None = Field(default=None, description="Samples that match, over all pages, where that is known.")
+    left_out: dict[HitLabel, int] = Field(
+        default_factory=dict,
+        description="Exact and near hits that the filters leave out and no card of this page lists, by label.",
+    )
     notes: list[str] = Field(default_factory=list, description="What the answer could not do, in plain words.")
     generations: dict[str, int] = Field(default_factory=dict, description="Data set -> index generation that answered.")
 

@@ -31,9 +31,9 @@ class Cursor:
     """Data set -> the generation that page one came from."""
 
 
-def question_digest(door: str, question: bytes, datasets: list[str] | None) -> str:
+def question_digest(door: str, question: bytes, datasets: list[str] | None, filters: str = "") -> str:
     """Short digest that ties a cursor to its question; not reversible for anything longer than a guess."""
-    text = json.dumps([door, hashlib.sha256(question).hexdigest(), datasets]).encode()
+    text = json.dumps([door, hashlib.sha256(question).hexdigest(), datasets, filters]).encode()
     return base64.urlsafe_b64encode(hashlib.sha256(text).digest()[:_DIGEST_BYTES]).decode()
 
 

@@ -5,22 +5,25 @@ are made only for what is on the page. Everything here reads; all methods may be
 Queries are neither stored nor logged.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
 from heldout.errors import HeldoutError, InputError, NotFoundError
-from heldout.records import Copy, DatasetInfo, Evidence, Group, Hit, Sample, SearchResult
+from heldout.records import Copy, DatasetInfo, Evidence, Group, Hit, HitLabel, Sample, SearchFilters, SearchResult
 from indexer.encoder import Encoder
 from indexer.generation import Generation
 from search.copies import links_of
 from search.cursor import Cursor, format_cursor, parse_cursor, question_digest
+from search.filters import OptedOut, column_masks, not_opted_out, notes_of
 from search.merge import Candidate, Ref
 from search.pages import Card, Page, cut_page
 from search.picture import MAX_PICTURE_BYTES, answer_picture
-from search.rankings import Answer
+from search.rankings import PROVED, Answer
 from search.reading import Reading
 from search.releases import Releases, Snapshot
 from search.text import answer_caption, answer_text
@@ -30,15 +33,30 @@ DEFAULT_K: Final = 50
 MAX_K: Final = 500
 
 
+class PageOptions(TypedDict, total=False):
+    """What every door takes besides its question."""
+
+    k: int
+    """Groups a page, 1 to `MAX_K`; exact and near hits come on top."""
+    datasets: list[str] | None
+    """Only these data sets."""
+    cursor: str | None
+    """`next_cursor` of the page before, asked with the same question, data sets and filters."""
+    filters: SearchFilters
+    """Which hits the answer is to have."""
+
+
 class SearchEngine:
     """Searches every built data set below one folder."""
 
-    def __init__(self, releases: Releases, encoder: Encoder) -> None:
+    def __init__(self, releases: Releases, encoder: Encoder, *, opted_out: OptedOut | None = None) -> None:
+        """Search `releases`; `opted_out` tells the filter of that name, which is refused without it."""
         self._releases = releases
         self._encoder = encoder
+        self._opted_out = opted_out
 
     @classmethod
-    def open(cls, datasets_dir: Path, encoder: Encoder) -> "SearchEngine":
+    def open(cls, datasets_dir: Path, encoder: Encoder, *, opted_out: OptedOut | None = None) -> "SearchEngine":
         """Open the current generation of every data set that has one.
 
         Raises:
@@ -50,7 +68,7 @@ class SearchEngine:
         for error in releases.refresh().values():
             releases.close()
             raise error
-        return cls(releases, encoder)
+        return cls(releases, encoder, opted_out=opted_out)
 
     def refresh(self) -> dict[str, HeldoutError]:
         """Take up new generations and data sets; requests under way end on the ones they began with.
@@ -72,45 +90,34 @@ class SearchEngine:
                 for name, each in snapshot.current.items()
             ]
 
-    def search_picture(
-        self, data: bytes, *, k: int = DEFAULT_K, datasets: list[str] | None = None, cursor: str | None = None
-    ) -> SearchResult:
+    def search_picture(self, data: bytes, **options: Unpack[PageOptions]) -> SearchResult:
         """Copies of a picture, labelled by what proves them, then what looks alike.
 
         Raises:
-            InputError: not a picture, too large, or a bad `k` or cursor.
+            InputError: not a picture, too large, or a bad `k`, filter or cursor.
             ConflictError: the cursor's generation is gone.
             NotFoundError: no such data set.
+            UnavailableError: too many queries are waiting for the encoder.
         """
         if len(data) > MAX_PICTURE_BYTES:
             raise InputError(f"the picture has {len(data)} bytes: give a copy of at most {MAX_PICTURE_BYTES} bytes")
-        door = partial(answer_picture, encoder=self._encoder, data=data)
-        return self._answer("picture", data, door, k=k, datasets=datasets, cursor=cursor)
+        return self._answer("picture", data, partial(answer_picture, encoder=self._encoder, data=data), options)
 
-    def search_text(
-        self, text: str, *, k: int = DEFAULT_K, datasets: list[str] | None = None, cursor: str | None = None
-    ) -> SearchResult:
+    def search_text(self, text: str, **options: Unpack[PageOptions]) -> SearchResult:
         """What looks like the text or says it in its caption. Raises as `search_picture`."""
-        door = partial(answer_text, encoder=self._encoder, text=text)
-        return self._answer("text", text, door, k=k, datasets=datasets, cursor=cursor)
+        return self._answer("text", text, partial(answer_text, encoder=self._encoder, text=text), options)
 
-    def search_url(
-        self, url: str, *, k: int = DEFAULT_K, datasets: list[str] | None = None, cursor: str | None = None
-    ) -> SearchResult:
+    def search_url(self, url: str, **options: Unpack[PageOptions]) -> SearchResult:
         """Samples of one address, and the copies of their pictures elsewhere. Raises as `search_picture`."""
-        return self._answer("url", url, partial(answer_url, url=url), k=k, datasets=datasets, cursor=cursor)
+        return self._answer("url", url, partial(answer_url, url=url), options)
 
-    def search_site(
-        self, site: str, *, k: int = DEFAULT_K, datasets: list[str] | None = None, cursor: str | None = None
-    ) -> SearchResult:
+    def search_site(self, site: str, **options: Unpack[PageOptions]) -> SearchResult:
         """Samples of a host and its subdomains, or below a profile's path. Raises as `search_picture`."""
-        return self._answer("site", site, partial(answer_site, site=site), k=k, datasets=datasets, cursor=cursor)
+        return self._answer("site", site, partial(answer_site, site=site), options)
 
-    def search_caption(
-        self, text: str, *, k: int = DEFAULT_K, datasets: list[str] | None = None, cursor: str | None = None
-    ) -> SearchResult:
+    def search_caption(self, text: str, **options: Unpack[PageOptions]) -> SearchResult:
         """Samples whose caption has the words, quoted phrases as they stand. Raises as `search_picture`."""
-        return self._answer("caption", text, partial(answer_caption, text=text), k=k, datasets=datasets, cursor=cursor)
+        return self._answer("caption", text, partial(answer_caption, text=text), options)
 
     @property
     def encoder(self) -> Encoder:
@@ -134,7 +141,7 @@ class SearchEngine:
             ConflictError: the generation is gone, so its ids may mean others now.
             NotFoundError: no such data set or id.
         """
-        with self._releases.lease() as snapshot:
+        with self._lease({} if generation is None else {dataset: generation}) as snapshot:
             return _one(snapshot, dataset, generation).samples(ids)
 
     def thumbnail(self, dataset: str, sample_id: int, *, generation: int | None = None) -> tuple[bytes, int]:
@@ -144,7 +151,7 @@ class SearchEngine:
             ConflictError: the generation is gone.
             NotFoundError: no such data set or id, or the sample has no picture.
         """
-        with self._releases.lease() as snapshot:
+        with self._lease({} if generation is None else {dataset: generation}) as snapshot:
             opened = _one(snapshot, dataset, generation)
             webp = opened.thumbnail(sample_id)
         if webp is None:
@@ -152,38 +159,65 @@ class SearchEngine:
         return webp, opened.number
 
     def _answer(
-        self,
-        door: str,
-        question: str | bytes,
-        answer: Callable[[Reading], Answer],
-        *,
-        k: int,
-        datasets: list[str] | None,
-        cursor: str | None,
+        self, door: str, question: str | bytes, answer: Callable[[Reading], Answer], options: PageOptions
     ) -> SearchResult:
+        k, datasets = options.get("k", DEFAULT_K), options.get("datasets")
+        filters = options.get("filters", SearchFilters())
         if not 1 <= k <= MAX_K:
             raise InputError(f"k is {k}: ask for 1 to {MAX_K} results a page")
+        if filters.not_opted_out and self._opted_out is None:
+            raise InputError("opt-outs are not known here: leave the filter not_opted_out away")
         asked = question.encode("utf-8", "surrogatepass") if isinstance(question, str) else question
-        digest = question_digest(door, asked, None if datasets is None else sorted(set(datasets)))
-        with self._releases.lease() as snapshot:
-            generations, rank = _start(snapshot, digest, datasets, cursor)
-            reading = Reading(generations)
+        names = None if datasets is None else sorted(set(datasets))
+        digest = question_digest(door, asked, names, filters.model_dump_json(exclude_defaults=True))
+        place = _place(options.get("cursor"), digest)
+        with self._lease({} if place is None else place.generations) as snapshot:
+            generations = snapshot.select(datasets) if place is None else snapshot.at(place.generations)
+            rank = 0 if place is None else place.rank
+            reading = Reading(generations, column_masks(filters, generations))
             said = answer(reading)
-            page = cut_page(said, rank, k, partial(links_of, reading))
+            ranking, left_out = said.ranking.sifted(reading.masks, filters.labels)
+            said = replace(said, ranking=ranking)
+            keep = not_opted_out(reading, self._opted_out) if filters.not_opted_out and self._opted_out else None
+            page = cut_page(said, rank, k, partial(links_of, reading), keep=keep)
             numbers = {name: generation.number for name, generation in generations.items()}
             following = None if page.next_rank is None else format_cursor(Cursor(digest, page.next_rank, numbers))
-            return _records(page, said, reading).model_copy(update={"next_cursor": following, "generations": numbers})
+            missing = _left_out(page, left_out if rank == 0 else [])
+            result = _records(page, reading, is_picture=door == "picture")
+        return result.model_copy(
+            update={
+                "next_cursor": following,
+                "generations": numbers,
+                "total": None if keep is not None else ranking.total,
+                "left_out": missing,
+                "notes": [*said.notes, *notes_of(missing, len(page.passed_over))],
+            }
+        )
+
+    @contextmanager
+    def _lease(self, numbers: Mapping[str, int]) -> Iterator[Snapshot]:
+        """A snapshot. Another process may have taken a generation up that this one has yet to see: it looks first."""
+        known = {info.name: info.generation for info in self.datasets()} if numbers else {}
+        if any(number > known.get(name, -1) for name, number in numbers.items()):
+            self.refresh()
+        with self._releases.lease() as snapshot:
+            yield snapshot
 
 
-def _start(
-    snapshot: Snapshot, digest: str, datasets: list[str] | None, cursor: str | None
-) -> tuple[dict[str, Generation], int]:
-    if cursor is None:
-        return snapshot.select(datasets), 0
-    place = parse_cursor(cursor)
+def _place(text: str | None, digest: str) -> Cursor | None:
+    if text is None:
+        return None
+    place = parse_cursor(text)
     if place.question != digest:
         raise InputError("this cursor belongs to another question: send it with the question of its first page")
-    return snapshot.at(place.generations), place.rank
+    return place
+
+
+def _left_out(page: Page, sifted: Sequence[Candidate]) -> dict[HitLabel, int]:
+    """Exact and near candidates that filters leave out, by label; those that a card lists as copies are shown."""
+    listed = {ref for card in page.cards for ref in card.component.members}
+    proved = [each for each in (*sifted, *page.passed_over) if each.label in PROVED and each.ref not in listed]
+    return dict(Counter(each.label for each in proved))
 
 
 def _one(snapshot: Snapshot, dataset: str, generation: int | None) -> Generation:
@@ -191,20 +225,23 @@ def _one(snapshot: Snapshot, dataset: str, generation: int | None) -> Generation
     return chosen[dataset]
 
 
-def _records(page: Page, answer: Answer, reading: Reading) -> SearchResult:
+def _records(page: Page, reading: Reading, *, is_picture: bool) -> SearchResult:
     wanted = [candidate.ref for candidate in page.candidates]
     wanted += [ref for card in page.cards for ref in card.component.members]
     samples = reading.samples(wanted)
-    hits = [
-        Hit(sample=samples[each.ref], label=each.label, score=each.score, evidence=_evidence(each))
-        for each in page.candidates
-    ]
-    return SearchResult(
-        hits=hits,
-        groups=[_group(card, page, samples) for card in page.cards],
-        total=answer.ranking.total,
-        notes=list(answer.notes),
-    )
+    hits = []
+    for each in page.candidates:
+        sample = samples[each.ref]
+        unverified = is_picture and each.label == "similar" and is_unverified(sample)
+        hits.append(
+            Hit(sample=sample, label=each.label, score=each.score, evidence=_evidence(each), unverified=unverified)
+        )
+    return SearchResult(hits=hits, groups=[_group(card, page, samples) for card in page.cards])
+
+
+def is_unverified(sample: Sample) -> bool:
+    """Whether a sample has an address but nothing of its picture to compare by: only its embedding came along."""
+    return sample.url is not None and sample.pdq is None and sample.sha256 is None
 
 
 def _evidence(candidate: Candidate) -> list[Evidence]:

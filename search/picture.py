@@ -45,7 +45,7 @@ def answer_picture(reading: Reading, encoder: Encoder, data: bytes) -> Answer:
     if len(copies) > MAX_COPIES:
         notes.append(f"{len(copies)} copies were found; the {MAX_COPIES} nearest are listed.")
         copies = copies[:MAX_COPIES]
-    alike = nearest_embeddings(reading.generations, embedding, N_SIMILAR)
+    alike = nearest_embeddings(reading.generations, embedding, N_SIMILAR, masks=reading.masks)
     ranking = merge.by_confidence(copies, alike)
     return Answer(Listed(ranking), tuple(candidate.ref for candidate in copies), tuple(notes))
 

@@ -4,16 +4,22 @@ Two kinds: `Listed`, where every candidate is at hand (channels that score), and
 address order (a site) and only ids are at hand. A rank means the same on every page of one answer.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from heldout.records import HitLabel
 from search.merge import Candidate, Proof, Ref
 
 Shown = Callable[[Iterable[Ref]], bool]
+Mask = npt.NDArray[np.bool_]
+"""(n,) over the ids of a data set: whether a filter lets them through."""
+
+PROVED: Final = frozenset({"exact", "near"})
+"""Labels of hits that nothing leaves out without saying so."""
 
 
 class Ranking(Protocol):
@@ -28,6 +34,11 @@ class Ranking(Protocol):
 
     def shown_before(self, rank: int) -> Shown:
         """A test of whether any of some samples has a rank before `rank`."""
+
+    def sifted(
+        self, masks: Mapping[str, Mask] | None, labels: Collection[HitLabel]
+    ) -> tuple["Ranking", list[Candidate]]:
+        """What masks (by data set) and labels let through, all when there are none, and the proved among the rest."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,18 @@ class Listed:
         """As `Ranking`."""
         before = {candidate.ref for candidate in self.candidates[:rank]}
         return lambda refs: any(ref in before for ref in refs)
+
+    def sifted(
+        self, masks: Mapping[str, Mask] | None, labels: Collection[HitLabel]
+    ) -> tuple["Listed", list[Candidate]]:
+        """As `Ranking`."""
+        kept, left_out = [], []
+        for each in self.candidates:
+            if (masks is None or masks[each.ref.dataset][each.ref.id]) and (not labels or each.label in labels):
+                kept.append(each)
+            elif each.label in PROVED:
+                left_out.append(each)
+        return Listed(kept, None if self.total is None else len(kept)), left_out
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,16 @@ class Ranged:
             return place < len(ids) and int(ids[place]) == ref.id
 
         return lambda refs: any(map(is_before, refs))
+
+    def sifted(
+        self, masks: Mapping[str, Mask] | None, labels: Collection[HitLabel]
+    ) -> tuple["Ranged", list[Candidate]]:
+        """As `Ranking`; nothing here is proved."""
+        if labels and "site" not in labels:
+            return Ranged({}), []
+        if masks is None:
+            return self, []
+        return Ranged({dataset: ids[masks[dataset][ids]] for dataset, ids in self.ids.items()}), []
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,18 @@ from collections.abc import Iterable, Mapping
 from heldout.records import Sample
 from indexer.generation import Generation
 from search.merge import Ref
+from search.rankings import Mask
 
 
 class Reading:
-    """The generations that answer one request. Used by one thread."""
+    """The generations that answer one request, and what its filters let through. Used by one thread.
 
-    def __init__(self, generations: Mapping[str, Generation]) -> None:
+    `masks`, by data set, are None where nothing is filtered: channels that score search on until they have enough.
+    """
+
+    def __init__(self, generations: Mapping[str, Generation], masks: Mapping[str, Mask] | None = None) -> None:
         self.generations = generations
+        self.masks = masks
         self._samples: dict[Ref, Sample] = {}
 
     def samples(self, refs: Iterable[Ref]) -> dict[Ref, Sample]:

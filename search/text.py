@@ -22,6 +22,9 @@ N_RANKED: Final = 500
 N_CAPTIONS: Final = 10_000
 """Captions that the caption door lists, and among which quoted phrases are looked for."""
 
+N_FILTERED: Final = 100_000
+"""Captions looked at for those that filters let through."""
+
 CAPTION_WEIGHT: Final = 2.0
 SOME_WORDS_WEIGHT: Final = 1.0
 CLIP_WEIGHT: Final = 1.0
@@ -47,7 +50,12 @@ def answer_text(reading: Reading, encoder: Encoder, text: str) -> Answer:
     query = words.parse_query(text)
     embedding = encoder.embed_texts([query.text])
     alike = nearest_embeddings(
-        reading.generations, embedding, N_RANKED, nprobe=TEXT_NPROBE, rerank=max(TEXT_RERANK, N_RANKED)
+        reading.generations,
+        embedding,
+        N_RANKED,
+        nprobe=TEXT_NPROBE,
+        rerank=max(TEXT_RERANK, N_RANKED),
+        masks=reading.masks,
     )
     said, texts, _ = _captions(reading, query, N_RANKED)
     if query.phrases:
@@ -90,11 +98,7 @@ class _Said(NamedTuple):
 
 def _captions(reading: Reading, query: Query, k: int) -> _Said:
     """The k best captions; of the first `N_RANKED`, those with the last word whole before those that only begin so."""
-    found: list[tuple[Ref, float]] = []
-    for dataset, generation in reading.generations.items():
-        scores, ids = generation.search_caption(query.text, N_CAPTIONS if query.phrases else k)
-        found += [(Ref(dataset, sample), score) for score, sample in zip(scores.tolist(), ids.tolist(), strict=True)]
-    found.sort(key=lambda pair: (-pair[1], pair[0]))
+    found = _search(reading, query.text, N_CAPTIONS if query.phrases else k)
     is_cut = len(found) >= N_CAPTIONS
     if query.phrases:
         folded = {ref: words.fold(text) for ref, text in reading.captions(ref for ref, _ in found).items()}
@@ -107,6 +111,18 @@ def _captions(reading: Reading, query: Query, k: int) -> _Said:
     return _Said(merge.captioned(found), texts, is_cut)
 
 
+def _search(reading: Reading, words_of_it: str, k: int) -> list[tuple[Ref, float]]:
+    """The k captions of all data sets that have every word, among what filters let through, best first."""
+    found: list[tuple[Ref, float]] = []
+    for dataset, generation in reading.generations.items():
+        mask = None if reading.masks is None else reading.masks[dataset]
+        scores, ids = generation.search_caption(words_of_it, k if mask is None else max(k, N_FILTERED))
+        pairs = zip(scores.tolist(), ids.tolist(), strict=True)
+        found += [(Ref(dataset, sample), score) for score, sample in pairs if mask is None or mask[sample]]
+    found.sort(key=lambda pair: (-pair[1], pair[0]))
+    return found[:k] if reading.masks is not None else found
+
+
 def _some_words(reading: Reading, query: Query, known: set[Ref]) -> list[Candidate]:
     """Captions by the words of the query that they have, rare words counting more: "coffee mug" for "cup of coffee".
 
@@ -117,10 +133,7 @@ def _some_words(reading: Reading, query: Query, known: set[Ref]) -> list[Candida
         return []
     relevance: dict[Ref, float] = {}
     for word in asked:
-        for dataset, generation in reading.generations.items():
-            scores, ids = generation.search_caption(word, N_RANKED)
-            for score, sample in zip(scores.tolist(), ids.tolist(), strict=True):
-                ref = Ref(dataset, sample)
-                relevance[ref] = relevance.get(ref, 0.0) + score
+        for ref, score in _search(reading, word, N_RANKED):
+            relevance[ref] = relevance.get(ref, 0.0) + score
     best = sorted(relevance.items(), key=lambda pair: (-pair[1], pair[0]))[:N_RANKED]
     return [replace(each, evidence=()) if each.ref in known else each for each in merge.captioned(best)]
