@@ -14,6 +14,8 @@ TILE_WIDTH = 1 << TILE_HEIGHT
 """Hashes in a full tile, entries in a full bundle."""
 MAX_LEVEL = 63
 CHECKPOINT_PATH = "checkpoint"
+WITNESSED_PATH = "checkpoint.witnessed"
+"""Ours, beside what tlog-tiles names: the last checkpoint that enough witnesses cosigned, where a log has witnesses."""
 
 _PATH = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII)
 

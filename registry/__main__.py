@@ -4,17 +4,19 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from heldout.errors import HeldoutError
+from heldout.errors import ExitCode, HeldoutError, NotFoundError
 from registry import keys
 from registry.claims import WITHDRAW_REASONS
 from registry.service import Registry, default_database_url, utc_now
 from registry.service import migrate as migrate_database
+from registry.witnessing import POLICY_FILE
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -86,16 +88,45 @@ def publish(
         published = registry.publish()
     if as_json:
         digest = published.manifest_sha256.hex()
-        typer.echo(json.dumps({"version": published.version, "manifest_sha256": digest, "is_new": published.is_new}))
+        facts = {"version": published.version, "manifest_sha256": digest, "is_new": published.is_new}
+        typer.echo(json.dumps(facts | {"is_witnessed": published.witnesses and published.witnesses.is_enough}))
     else:
         what = "Published" if published.is_new else "Nothing new; signed anew"
         typer.echo(f"{what}: version {published.version}, manifest {published.manifest_sha256.hex()}.")
+    for line in published.witnesses.lines() if published.witnesses else []:
+        typer.echo(f"warning: {line}", err=True)
     if published.root_expires_at - utc_now() < ROOT_WARNING:
         typer.echo(
             f"warning: the root expires at {published.root_expires_at:%Y-%m-%d}; then every lab refuses the list. "
             "Run python -m registry keygen --renew-root where root.pem is.",
             err=True,
         )
+
+
+@app.command()
+def witness(
+    state_dir: StateDir = DEFAULT_STATE_DIR, database_url: DatabaseUrl = None, *, as_json: AsJson = False
+) -> None:
+    """Have the log's checkpoint cosigned by the witnesses in <state-dir>/witnesses.policy; publish does it too."""
+    with Registry(state_dir, database_url) as registry:
+        report = registry.ask_witnesses()
+    if report is None:
+        raise NotFoundError(
+            f"there is no {state_dir / POLICY_FILE}: write one, a C2SP tlog-policy file with a URL for each witness"
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(report)))
+    else:
+        for asked in report.asked:
+            typer.echo(f"{asked.name}: {asked.problem or 'cosigned'}")
+        enough = "enough" if report.is_enough else "NOT enough"
+        typer.echo(f"The checkpoint of {report.size} entries has {enough} cosignatures.")
+        if report.problem:
+            typer.echo(f"error: {report.problem}", err=True)
+    if report.is_alarm:
+        sys.exit(int(ExitCode.VERIFICATION_FAILED))
+    if not report.is_enough or report.problem:
+        sys.exit(int(ExitCode.OUTSIDE_WORLD))
 
 
 @app.command()

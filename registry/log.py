@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from heldout.checkpoint import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from heldout.errors import ConflictError, NotFoundError, UnavailableError, VerificationError
-from heldout.layout import TILE_WIDTH, Tile, iter_new_bundles, iter_new_tiles
+from heldout.layout import TILE_WIDTH, WITNESSED_PATH, Tile, iter_new_bundles, iter_new_tiles
 from heldout.merkle import EMPTY_ROOT, leaf_hash, root_of
 from heldout.tiles import TileReader, format_bundle
 from registry.db import Sessions, transaction
@@ -73,6 +73,38 @@ class Sequencer:
             raise NotFoundError("the log has no checkpoint yet: run python -m registry sequence")
         checkpoint = open_checkpoint(note, self._signer.verifier)
         return note.decode(), TileReader(self._store.read, checkpoint.size)
+
+    def replace_signatures(self, note: str, cosigned: str) -> None:
+        """Publish the same checkpoint with witnesses' signatures under it.
+
+        Raises:
+            VerificationError: `cosigned` is another checkpoint, or another key's.
+            ConflictError: the published note is not `note` any more.
+        """
+        old, new = (open_checkpoint(text, self._signer.verifier) for text in (note, cosigned))
+        if old != new:
+            raise VerificationError(f"a cosigned checkpoint of {new.size} entries cannot replace one of {old.size}")
+        self._checkpoints.compare_and_swap(note.encode(), cosigned.encode())
+
+    def keep_witnessed(self, cosigned: str) -> None:
+        """Keep a checkpoint that enough witnesses signed beside the newest, which soon outgrows it."""
+        open_checkpoint(cosigned, self._signer.verifier)
+        self._store.replace(WITNESSED_PATH, cosigned.encode())
+
+    def witnessed_reader(self, size: int) -> tuple[str, TileReader]:
+        """As `reader`, but the last checkpoint that enough witnesses signed, if it has `size` entries or more.
+
+        Raises:
+            NotFoundError, VerificationError: as `reader`.
+        """
+        try:
+            note = self._store.read(WITNESSED_PATH)
+            witnessed = open_checkpoint(note, self._signer.verifier)
+        except NotFoundError:
+            return self.reader()
+        return (
+            (note.decode(), TileReader(self._store.read, witnessed.size)) if witnessed.size >= size else self.reader()
+        )
 
     def _has_work(self, checkpoint: Checkpoint) -> bool:
         with transaction(self._sessions) as session:

@@ -2,8 +2,9 @@
 
 Order, each step durable before the next: pending events into the log (size N); data files and manifest made from the
 first N entries, under their digests, where nothing refers to them yet; the `list` entry with the manifest's digest into
-the log; its tlog-proof; TUF targets, snapshot, timestamp. A reader follows these from the end, so it never sees a
-reference to what is not there, and a run that died anywhere is finished by running again.
+the log; witnesses asked about the checkpoint, which may fail; the entry's tlog-proof; TUF targets, snapshot, timestamp.
+A reader follows these from the end, so it never sees a reference to what is not there, and a run that died anywhere is
+finished by running again.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from heldout.errors import NotFoundError, VerificationError
 from heldout.leaves import ListLeaf, format_leaf, parse_leaf
 from heldout.manifest import LogState, PreviousVersion, manifest_sha256, parse_manifest
 from heldout.merkle import leaf_hash, root_of
-from heldout.receipts import TlogProof, format_tlog_proof
+from heldout.receipts import TlogProof, format_tlog_proof, parse_tlog_proof
 from registry.db import Sessions, transaction
 from registry.keys import Keys
 from registry.listing import build_version
@@ -30,6 +31,7 @@ from registry.log import Sequencer
 from registry.metadata import TARGETS, MetadataRepository, Validity
 from registry.storage import ObjectStore
 from registry.tables import EventRow, ListRow
+from registry.witnessing import WitnessClient, WitnessReport
 
 MANIFEST = "manifest.json"
 PROOF = "manifest.tlog-proof"
@@ -46,6 +48,8 @@ class Published:
     manifest_sha256: bytes
     is_new: bool
     """False if nothing had changed and only expiry times moved."""
+    witnesses: WitnessReport | None
+    """What the log's witnesses answered; None if it has none."""
     root_expires_at: datetime
     """The root must be renewed before (`keygen --renew-root`), or every lab refuses the list."""
 
@@ -72,12 +76,14 @@ class Publisher:
         *,
         lock_path: Path,
         validity: Validity | None = None,
+        witnesses: WitnessClient | None = None,
     ) -> None:
         self._sessions = sessions
         self._sequencer = sequencer
         self._lists = lists
         self._keys = keys
         self._lock_path = lock_path
+        self._witnesses = witnesses
         self._metadata = MetadataRepository(lists, keys.roles, validity or Validity())
 
     def publish(self, *, now: datetime) -> Published:
@@ -96,14 +102,15 @@ class Publisher:
                 logged = self._last_logged()
             if logged is None:
                 raise VerificationError("the list's log entry is gone from the database: use the right one")
+            report = self._witnesses.cosign() if self._witnesses is not None else None
             proof = self._published_proof(logged)
             is_new = proof is None
-            if proof is None:
+            if proof is None or (report and report.is_enough and not self._is_witnessed(proof)):
                 proof = self._make_proof(logged)
                 self._lists.write(_target_path(PROOF, proof), proof)
             self._metadata.publish({MANIFEST: logged.manifest, PROOF: proof}, self._keys.roots, now=now)
         logger.info("list_signed", extra={"version": logged.leaf.version, "is_new": is_new})
-        return Published(logged.leaf.version, logged.leaf.manifest_sha256, is_new, self._keys.root_expires_at)
+        return Published(logged.leaf.version, logged.leaf.manifest_sha256, is_new, report, self._keys.root_expires_at)
 
     def _last_logged(self) -> _LoggedList | None:
         with transaction(self._sessions) as session:
@@ -156,9 +163,14 @@ class Publisher:
             return None
         return self._lists.read(f"{TARGETS}/{targets[PROOF].hashes['sha256']}.{PROOF}")
 
+    def _is_witnessed(self, proof: bytes) -> bool:
+        """Whether a published proof's checkpoint already has the witnesses' signatures that are wanted."""
+        policy = self._witnesses.policy() if self._witnesses is not None else None
+        return policy is None or policy.witnessed(parse_tlog_proof(proof).checkpoint).is_enough
+
     def _make_proof(self, logged: _LoggedList) -> bytes:
-        """The tlog-proof of a version's log entry, under the newest checkpoint; `extra` is the entry itself."""
-        note, reader = self._sequencer.reader()
+        """The tlog-proof of a version's log entry, witnessed if it is; `extra` is the entry itself."""
+        note, reader = self._sequencer.witnessed_reader(logged.index + 1)
         path = tuple(reader.inclusion_proof(logged.index))
         return format_tlog_proof(TlogProof(logged.index, path, note, logged.payload)).encode()
 

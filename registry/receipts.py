@@ -1,4 +1,4 @@
-"""Receipts: every log entry about a claim, with inclusion proofs under the newest checkpoint. Reads only."""
+"""Receipts: every log entry about a claim, with inclusion proofs under a witnessed checkpoint or the newest."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,8 +22,10 @@ def make_receipt(session: Session, sequencer: Sequencer, claim_id: str) -> Recei
     ).all()
     if not rows:
         raise NotFoundError(f"there is no claim {claim_id!r:.80}: check the id on your receipt")
-    note, reader = sequencer.reader()
-    if any(row.log_index is None or row.log_index >= reader.size for row in rows):
+    if any(row.log_index is None for row in rows):
+        raise NotFoundError(f"claim {claim_id} is not in the published log yet: ask again in a moment")
+    note, reader = sequencer.witnessed_reader(max(row.log_index for row in rows) + 1)
+    if any(row.log_index >= reader.size for row in rows):
         raise NotFoundError(f"claim {claim_id} is not in the published log yet: ask again in a moment")
     entries = tuple(
         ReceiptEntry(row.log_index, row.payload, tuple(reader.inclusion_proof(row.log_index))) for row in rows

@@ -2,6 +2,7 @@
 
 <state_dir>/keys/                       `registry.keys`
 <state_dir>/public/log/, public/list/   served as they are
+<state_dir>/witnesses.policy            `registry.witnessing`, if the log has witnesses
 <state_dir>/registry.db                 SQLite, unless another database is named
 """
 
@@ -25,6 +26,7 @@ from registry.migrate import upgrade
 from registry.publish import Published, Publisher
 from registry.receipts import make_receipt
 from registry.storage import FileCheckpointStore, FileStore
+from registry.witnessing import POLICY_FILE, WitnessClient, WitnessReport
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class Registry:
         self._reading = make_sessions(self._engine, read_only=True)
         checkpoints = FileCheckpointStore(self.public_dir / "log", state_dir / "checkpoint.lock")
         self._sequencer = Sequencer(self._sessions, FileStore(self.public_dir / "log"), checkpoints, keys.log)
+        self._witnesses = WitnessClient(state_dir / POLICY_FILE, self._sequencer)
         self._publisher = Publisher(
             self._sessions,
             self._sequencer,
@@ -90,6 +93,7 @@ class Registry:
             keys,
             lock_path=state_dir / "publish.lock",
             validity=validity,
+            witnesses=self._witnesses,
         )
         self._coverage = CoverageIndex(self._reading)
         n_swept = FileStore(self.public_dir).sweep()
@@ -157,6 +161,10 @@ class Registry:
     def publish(self) -> Published:
         """Publish the exclusion list. Raises as `Publisher.publish`."""
         return self._publisher.publish(now=self._clock())
+
+    def ask_witnesses(self) -> WitnessReport | None:
+        """Have the checkpoint cosigned, as `WitnessClient.cosign`."""
+        return self._witnesses.cosign()
 
     @property
     def root_json(self) -> Path:
