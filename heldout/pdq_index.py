@@ -1,11 +1,14 @@
 """Exact lookup of near PDQ hashes without comparing all of them: multi-index hashing.
 
-256 bits are cut into 16 words of 16 bits. Two hashes that differ in at most 31 bits have a word that differs in at most
-one, since 16 words of two make 32. So it is enough to compare a query with the hashes that share one of its words or
-one of that word's 16 neighbours, in the same place: a few in ten thousand. The idea is Norouzi, Punjani and Fleet's
-(2012).
+256 bits are cut into words. Two hashes that differ in at most 31 bits have a word that differs in at most one bit when
+there are 16 of them (16 words of two make 32), or in at most two when there are 11 (11 of three make 33). So it is
+enough to compare a query with the hashes that share one of its words, or a word that near, in the same place: a few in
+ten thousand with 16 words, a few in a million with 11, which pay with tables of a gigabyte. The idea is Norouzi,
+Punjani and Fleet's (2012).
 """
 
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -13,12 +16,112 @@ import numpy.typing as npt
 
 from heldout.fingerprints import MATCH_DISTANCE, PDQ_BYTES, nearest
 
-N_WORDS: Final = 16
 BRUTE_FORCE_BELOW: Final = 20_000
 """Hashes up to which comparing all of them takes no longer, a millisecond per picture."""
+FEW_WORDS_FROM: Final = 20_000_000
+"""Hashes from which 11 words are the better cut."""
 
-_FLIPS = np.concatenate(([0], 1 << np.arange(16))).astype(np.int64)
-_FAR = 257
+_BITS: Final = 8 * PDQ_BYTES
+_FAR: Final = 257
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How hashes are cut into `n_words`, and how many bits of a word may differ. `n_words * (n_flips + 1) >= 32`."""
+
+    n_words: int
+    n_flips: int
+
+    @property
+    def widths(self) -> list[int]:
+        """Bits of each word."""
+        short, n_long = divmod(_BITS, self.n_words)
+        return [short + 1] * n_long + [short] * (self.n_words - n_long)
+
+    def words(self, hashes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """(n_words, n) int64 of (n, 32) uint8."""
+        columns = np.ascontiguousarray(hashes).view(np.uint64)
+        out = np.empty((self.n_words, len(hashes)), np.int64)
+        start = 0
+        for place, width in enumerate(self.widths):
+            column, shift = divmod(start, 64)
+            word = columns[:, column] >> np.uint64(shift)
+            if shift + width > 64:
+                word |= columns[:, column + 1] << np.uint64(64 - shift)
+            out[place] = word & np.uint64((1 << width) - 1)
+            start += width
+        return out
+
+
+MANY_WORDS: Final = Cut(16, 1)
+FEW_WORDS: Final = Cut(11, 2)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Which hashes have which word, for every place and word: `rows[starts[i] : starts[i + 1]]`.
+
+    Words of one place follow each other, and so do places, each with one entry more than it has words.
+    """
+
+    cut: Cut
+    rows: npt.NDArray[np.int32]
+    """(n_words * n,)."""
+    starts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, hashes: npt.NDArray[np.uint8], cut: Cut) -> "Tables":
+        """Tables of (n, 32) uint8 hashes; 4 bytes a word and hash, and 8 a possible word."""
+        n = len(hashes)
+        rows = np.empty(cut.n_words * n, np.int32)
+        starts = []
+        for place, (column, width) in enumerate(zip(cut.words(hashes), cut.widths, strict=True)):
+            rows[place * n : (place + 1) * n] = np.argsort(column.astype(np.uint32), kind="stable")
+            counts = np.bincount(column, minlength=1 << width)
+            starts.append(place * n + np.concatenate(([0], np.cumsum(counts))))
+        return cls(cut, rows, np.concatenate(starts))
+
+
+class Probes:
+    """Looks for near hashes through their tables, all of which may be mapped files."""
+
+    def __init__(self, hashes: npt.NDArray[np.uint8], tables: Tables) -> None:
+        self._hashes = hashes.view(np.uint64)
+        self._rows, self._starts, self._cut = tables.rows, tables.starts, tables.cut
+        places, masks, bases = [], [], []
+        base = 0
+        for place, width in enumerate(tables.cut.widths):
+            flipped = [
+                sum(1 << bit for bit in bits)
+                for n_bits in range(tables.cut.n_flips + 1)
+                for bits in combinations(range(width), n_bits)
+            ]
+            places += [place] * len(flipped)
+            bases += [base] * len(flipped)
+            masks += flipped
+            base += (1 << width) + 1
+        self._places = np.array(places)
+        self._masks, self._bases = np.array(masks), np.array(bases)
+
+    def near(
+        self, queries: npt.NDArray[np.uint8], radius: int = MATCH_DISTANCE
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
+        """(query, row, distance) of all pairs within `radius`, at most 31 for none to be missed; some repeatedly."""
+        words = self._cut.words(queries).T
+        places = (words[:, self._places] ^ self._masks) + self._bases
+        starts = self._starts[places].ravel()
+        counts = self._starts[places + 1].ravel() - starts
+        # Every bucket's positions in one array: its start, then one more for each of its rows.
+        ends = np.cumsum(counts)
+        positions = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + counts, counts)
+        rows = self._rows[positions].astype(np.int64)
+        owners = np.repeat(np.arange(len(queries)).repeat(len(self._masks)), counts)
+        asked = np.ascontiguousarray(queries).view(np.uint64)
+        distances = np.zeros(len(rows), np.uint16)
+        for word in range(PDQ_BYTES // 8):
+            distances += np.bitwise_count(self._hashes[rows, word] ^ asked[owners, word])
+        near = distances <= radius
+        return owners[near], rows[near], distances[near]
 
 
 class PdqIndex:
@@ -27,17 +130,8 @@ class PdqIndex:
     def __init__(self, hashes: npt.NDArray[np.uint8], *, brute_force_below: int = BRUTE_FORCE_BELOW) -> None:
         """Index (n, 32) uint8 `hashes`; memory is 64 bytes a hash besides them, none for few."""
         self._hashes = np.ascontiguousarray(hashes)
-        self._is_small = len(hashes) < brute_force_below
-        if self._is_small:
-            return
-        self._words = self._hashes.view(np.uint64)
-        columns = self._hashes.view(np.uint16).T
-        self._rows = np.empty((N_WORDS, len(hashes)), np.int32)
-        self._starts = np.empty((N_WORDS, (1 << 16) + 1), np.int64)
-        for place, column in enumerate(columns):
-            self._rows[place] = np.argsort(column, kind="stable")
-            counts = np.bincount(column, minlength=1 << 16)
-            self._starts[place] = np.concatenate(([0], np.cumsum(counts)))
+        is_small = len(hashes) < brute_force_below
+        self._probes = None if is_small else Probes(self._hashes, Tables.of(self._hashes, MANY_WORDS))
 
     def nearest(self, candidates: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
         """As `fingerprints.nearest`, but for candidates without a hash within `MATCH_DISTANCE`: -1 and 257.
@@ -45,7 +139,7 @@ class PdqIndex:
         Args:
             candidates: (n, 8, 32) uint8; fewer orientations will do.
         """
-        if self._is_small:
+        if self._probes is None:
             index, distance = nearest(candidates, self._hashes)
             far = distance > MATCH_DISTANCE
             index[far], distance[far] = -1, _FAR
@@ -53,27 +147,8 @@ class PdqIndex:
         index = np.full(len(candidates), -1, np.int64)
         distance = np.full(len(candidates), _FAR, np.uint16)
         for number, orientations in enumerate(candidates):
-            rows, distances = self._near(np.ascontiguousarray(orientations))
+            _, rows, distances = self._probes.near(orientations)
             if len(rows):
                 best = np.lexsort((rows, distances))[0]
                 index[number], distance[number] = rows[best], distances[best]
         return index, distance
-
-    def _near(self, orientations: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
-        """Rows within the distance of some orientation, perhaps repeated, and their distances."""
-        values = orientations.view(np.uint16).astype(np.int64)[:, :, np.newaxis] ^ _FLIPS  # (o, 16, 17)
-        places = np.arange(N_WORDS)[np.newaxis, :, np.newaxis]
-        starts = self._starts[places, values].ravel()
-        counts = self._starts[places, values + 1].ravel() - starts
-        # Every bucket's positions in one array: its start, then one more for each of its rows.
-        ends = np.cumsum(counts)
-        positions = np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)
-        place = np.repeat(np.broadcast_to(places, values.shape).ravel(), counts)
-        rows = self._rows[place, positions].astype(np.int64)
-        owner = np.repeat(np.arange(len(orientations)).repeat(N_WORDS * len(_FLIPS)), counts)
-        queries = orientations.view(np.uint64)
-        distances = np.zeros(len(rows), np.uint16)
-        for word in range(PDQ_BYTES // 8):
-            distances += np.bitwise_count(self._words[rows, word] ^ queries[owner, word])
-        near = distances <= MATCH_DISTANCE
-        return rows[near], distances[near]
