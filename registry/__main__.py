@@ -115,7 +115,7 @@ def witness(
             f"there is no {state_dir / POLICY_FILE}: write one, a C2SP tlog-policy file with a URL for each witness"
         )
     if as_json:
-        typer.echo(json.dumps(asdict(report)))
+        typer.echo(json.dumps(asdict(report) | {"is_alarm": report.is_alarm}))
     else:
         for asked in report.asked:
             typer.echo(f"{asked.name}: {asked.problem or 'cosigned'}")

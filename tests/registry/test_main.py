@@ -48,6 +48,7 @@ def test_from_nothing_to_a_published_list(run: Run, tmp_path: Path, empty_databa
         "version": 1,
         "manifest_sha256": "",
         "is_new": True,
+        "is_witnessed": None,
     }
     assert "Nothing new" in run("publish")
     assert f"Claim {claim.id} is withdrawn" in run("withdraw", claim.id, "--erase")
@@ -82,7 +83,7 @@ def test_a_root_about_to_expire_is_warned_of(run: Run, tmp_path: Path) -> None:
 
 def test_every_command_has_help() -> None:
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    assert names == ["migrate", "keygen", "sequence", "publish", "withdraw"]
+    assert names == ["migrate", "keygen", "sequence", "publish", "witness", "withdraw"]
     for name in names:
         result = CliRunner().invoke(app, [name, "--help"])
         assert result.exit_code == 0
