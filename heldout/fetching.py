@@ -1,77 +1,138 @@
 """Fetch what strangers' addresses name: bounded, polite, and never from an address that is not public.
 
-Needs the extra `fetch` (aiohttp). A failure of the outside world is data (`Fetched.status`), not an exception. The
-guard decides about IP addresses after name resolution and again when the socket is made; redirects are followed here,
-one guarded hop after the other. No proxies and credentials of the environment, no cookies, http and https only.
+Needs the extra `fetch` (aiohttp, dnspython). A failure of the outside world is data (`Fetched.status`), not an
+exception. The guard decides about every IP address twice: when a name is resolved, and when the socket is made that
+connects to just that address; TLS and the Host header go by name. Redirects are followed here, one guarded hop after
+the other. No proxies or credentials of the environment, no cookies, no referrer; http and https only.
 """
 
 import asyncio
 import socket
 import ssl
-import time
-from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import aiohttp
-import can_ada
 from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from heldout import __version__
 from heldout.addresses import AddressGuard
+from heldout.content_coding import CodingError, decode_content
 from heldout.errors import InputError
+from heldout.politeness import Manners, RestingError, Turns
+from heldout.resolving import CachingResolver, Resolver, SystemResolver
 from heldout.signals import read_signals
-from heldout.urls import canonical_key
+from heldout.targets import RefusedPortError, Target, parse_location, parse_target
 
 USER_AGENT: Final = f"heldout/{__version__}"
 PICTURES: Final = "image/*,*/*;q=0.8"
 """Accept header for pictures. Without naming WebP or AVIF, so that servers send the picture as it was published."""
+PAGES: Final = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+MAX_HEADER_BYTES: Final = 16 * 1024
+"""Of one header field, name and value; a response has at most `MAX_HEADERS` of them."""
+MAX_HEADERS: Final = 128
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_FOR_NOW: Final = frozenset({429, 503})
+_OK: Final = frozenset({200, 203})
+_DRAINED_BYTES: Final = 64 * 1024
+"""So much of an answer that is not kept is read to use its connection again."""
+_DECODED_AT_ONCE: Final = 256 * 1024
+"""Larger bodies are decoded in a thread, so that other fetches go on."""
+_FIRST_ADDRESSES: Final = 4
+"""Addresses of one name that are tried."""
 
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """What one fetch may cost, and what one host is asked to bear."""
+    """What one fetch may cost, and what one host is asked to bear.
+
+    Raises:
+        InputError: a limit is not positive.
+    """
 
     max_bytes: int = 32 * 1024 * 1024
     """Of a body, as sent and again when decoded."""
     max_redirects: int = 5
     connect_s: float = 10.0
-    read_s: float = 10.0
+    """For a name's address, and for a connection with its TLS."""
+    read_s: float = 15.0
     """Between two pieces of an answer."""
     total_s: float = 60.0
-    """Of one fetch with its redirects; waiting for a host's turn does not count."""
-    concurrency: int = 64
+    """Of one try with its redirects; waiting for a host's turn does not count."""
+    concurrency: int = 128
     """Requests in the air."""
     per_host: int = 4
     """Of them to one host."""
-    min_host_interval_s: float = 0.0
+    min_host_interval_s: float = 0.05
     """Between the starts of two requests to one host."""
+    max_retries: int = 2
+    """After "not now" (429, 503) and broken connections."""
+    backoff_s: float = 1.0
+    """Rest of a host before the first of them, without `Retry-After`; doubles each time."""
+    max_wait_s: float = 30.0
+    """Longest `Retry-After` that is waited for."""
+    max_failures: int = 5
+    """Of a host in a row; then it is left alone for `rest_s`."""
+    rest_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "connect_s", "read_s", "total_s", "concurrency", "per_host", "max_failures"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"the limit {name} is {getattr(self, name)}: give a positive number")
+        for name in ("max_redirects", "min_host_interval_s", "max_retries", "backoff_s", "max_wait_s", "rest_s"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"the limit {name} is {getattr(self, name)}: give zero or more")
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came of a fetch."""
+    """What came of a fetch.
+
+    `status` is "ok" or one of: `bad_url`, `refused_address`, `refused_port`, `dns`, `connect`, `tls`, `timeout`,
+    `reset` (the connection broke), `bad_response` (not HTTP, or headers without end), `bad_encoding`, `bad_redirect`,
+    `too_many_redirects`, `too_large`, `empty`, `not_a_picture` (a page where one was asked for), `host_resting` (not
+    asked: the host failed or wants to be left alone), `http_404` and its like.
+    """
 
     url: str
     final_url: str
     """After redirects."""
     status: str
-    """"ok", or a machine word that says what failed."""
     reason: str | None = None
-    """For people."""
+    """For people; None when ok."""
     http_status: int | None = None
+    """Of the last answer."""
     headers: list[tuple[str, str]] = field(default_factory=list)
     """Of the last answer."""
     body: bytes = b""
+    """Decoded; empty unless ok."""
     signals: tuple[str, ...] = ()
-    """Opt-out signals of every answer on the way."""
+    """Opt-out signals of all answers on the way."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a body."""
+        return self.status == "ok"
 
 
-class _RefusedError(OSError):
-    """The guard's no, in the one type that aiohttp passes on."""
+class Room(Protocol):
+    """Keeps the bodies of many fetches within memory."""
+
+    async def grow(self, n_bytes: int) -> None:
+        """Return when so many more bytes may be kept."""
+        ...
+
+    def clear(self) -> None:
+        """What was kept is gone."""
+        ...
 
 
 class _FailedError(Exception):
@@ -80,35 +141,33 @@ class _FailedError(Exception):
         self.status = status
 
 
-class _GuardedResolver(AbstractResolver):
-    def __init__(self, guard: AddressGuard) -> None:
-        self._guard = guard
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        infos = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-        for info in infos:
-            _check(self._guard, str(info[4][0]))
-        return [
-            ResolveResult(hostname=host, host=str(info[4][0]), port=port, family=info[0], proto=info[2], flags=0)
-            for info in infos
-        ]
-
-    async def close(self) -> None:
-        pass
+class _RefusedError(OSError):
+    """The guard's no, in the one type that aiohttp hands on."""
 
 
-def _check(guard: AddressGuard, address: str) -> None:
-    try:
-        guard.check(address)
-    except InputError as error:
-        raise _RefusedError(str(error)) from error
+@dataclass
+class _Try:
+    """One try: what is known so far."""
+
+    target: Target | None = None
+    http_status: int | None = None
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    signals: dict[str, None] = field(default_factory=dict)
+    left_s: float = 0.0
+    again: bool = False
+    """Whether another try makes sense."""
 
 
 class Fetcher:
-    """Fetches over a pool of connections; use it as an async context manager."""
+    """Fetches over one pool of connections; an async context manager, for one event loop.
+
+    Args:
+        guard: Says which IP addresses may be asked; public ones by default.
+        limits: See there.
+        user_agent: Sent with every request. Operators say here who they are and how to reach them.
+        resolver: Gives names' addresses; the system's by default. Closed with the fetcher.
+        tls: Trust for https; the system's authorities by default.
+    """
 
     def __init__(
         self,
@@ -116,22 +175,36 @@ class Fetcher:
         guard: AddressGuard | None = None,
         limits: FetchLimits | None = None,
         user_agent: str = USER_AGENT,
+        resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        if not user_agent.isprintable() or not user_agent.isascii() or not user_agent:
+            raise InputError(f"the user agent {user_agent!a} must be printable ASCII, such as 'name/1.0 (+URL)'")
         self._guard = guard or AddressGuard()
-        self._limits = limits or FetchLimits()
+        self._limits = limits = limits or FetchLimits()
         self._user_agent = user_agent
+        self._resolver = CachingResolver(resolver or SystemResolver())
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
-        self._slots = asyncio.Semaphore(self._limits.concurrency)
-        self._hosts: OrderedDict[str, asyncio.Semaphore] = OrderedDict()
+        self._turns = Turns(
+            limits.concurrency,
+            Manners(
+                per_host=limits.per_host,
+                min_interval_s=limits.min_host_interval_s,
+                backoff_s=limits.backoff_s,
+                max_wait_s=limits.max_wait_s,
+                max_failures=limits.max_failures,
+                rest_s=limits.rest_s,
+            ),
+        )
 
     async def __aenter__(self) -> Self:
         limits = self._limits
         connector = aiohttp.TCPConnector(
-            resolver=_GuardedResolver(self._guard),
-            use_dns_cache=False,
+            resolver=_GuardedResolver(self._resolver, self._guard, limits.connect_s),
+            use_dns_cache=False,  # ours is asked again for every connection, and so is the guard
             limit=limits.concurrency,
+            limit_per_host=limits.per_host,
             ssl=self._tls or True,
             socket_factory=self._make_socket,
         )
@@ -140,6 +213,9 @@ class Fetcher:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_s, sock_read=limits.read_s),
+            max_field_size=MAX_HEADER_BYTES,
+            max_line_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
             trust_env=False,
             auto_decompress=False,
         )
@@ -150,67 +226,265 @@ class Fetcher:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+        self._resolver.close()
 
     def _make_socket(self, info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
-        _check(self._guard, str(address[0]))
+        _check(self._guard, [str(address[0])])
         return socket.socket(family, kind, protocol)
 
-    async def get(self, url: str, *, accept: str = PICTURES) -> Fetched:
-        """Fetch a URL. Whatever goes wrong outside is in the result's `status`."""
-        target, signals = url, dict[str, None]()
-        left_s = self._limits.total_s
+    async def get(self, url: str, *, accept: str = PICTURES, room: Room | None = None) -> Fetched:
+        """Fetch a URL. Whatever goes wrong outside is in the result's `status`.
+
+        Args:
+            url: As a stranger wrote it.
+            accept: The Accept header: `PICTURES` also refuses pages, `PAGES` does not.
+            room: Asked before the body grows.
+        """
+        for left in range(self._limits.max_retries, -1, -1):
+            attempt = _Try(left_s=self._limits.total_s)
+            fetched = await self._try(url, attempt, accept, room)
+            if room is not None and not fetched.ok:
+                room.clear()
+            if not (attempt.again and left):
+                break
+        return fetched
+
+    async def _try(self, url: str, attempt: _Try, accept: str, room: Room | None) -> Fetched:
+        body, status, reason = b"", "ok", None
         try:
-            for _ in range(self._limits.max_redirects + 1):
-                target, host = self._parse(target)
-                slot = self._hosts.setdefault(host, asyncio.Semaphore(self._limits.per_host))
-                async with slot, self._slots:
-                    began = time.monotonic()
-                    async with asyncio.timeout(left_s):
-                        status, headers, body = await self._ask(target, accept)
-                    left_s -= time.monotonic() - began
-                signals.update(dict.fromkeys(read_signals(headers)))
-                location = next((value for name, value in headers if name.lower() == "location"), None)
-                if status in {301, 302, 303, 307, 308} and location is not None:
-                    target = can_ada.parse(location, target).href
-                    continue
-                word = "ok" if status == 200 else f"http_{status}"
-                reason = None if status == 200 else f"the server answered with status {status}"
-                return Fetched(url, target, word, reason, status, headers, body, tuple(signals))
+            body = await self._follow(parse_target(url), attempt, accept, room)
+        except RefusedPortError as error:
+            status, reason = "refused_port", str(error)
         except _FailedError as error:
-            return Fetched(url, target, error.status, str(error), signals=tuple(signals))
-        except TimeoutError:
-            return Fetched(url, target, "timeout", "the server took too long", signals=tuple(signals))
-        except aiohttp.ClientConnectorError as error:
-            word = "refused_address" if isinstance(error.os_error, _RefusedError) else "connect"
-            return Fetched(url, target, word, str(error.os_error), signals=tuple(signals))
-        except (aiohttp.ClientError, ValueError, OSError) as error:
-            return Fetched(url, target, "bad_response", str(error) or type(error).__name__, signals=tuple(signals))
-        return Fetched(url, target, "too_many_redirects", "the redirects do not end", signals=tuple(signals))
-
-    def _parse(self, url: str) -> tuple[str, str]:
-        try:
-            canonical_key(url)
-            parsed = can_ada.parse(url)
-        except (InputError, ValueError) as error:
-            raise _FailedError("bad_url", str(error)) from error
-        host = parsed.hostname.strip("[]")
-        try:
-            literal = host if ":" in host or host.replace(".", "").isdigit() else None
-            if literal:
-                self._guard.check(literal)
+            status, reason = error.status, str(error)
+        except RestingError as error:
+            status, reason = "host_resting", str(error)
         except InputError as error:
-            raise _FailedError("refused_address", str(error)) from error
-        return parsed.href, host
+            status, reason = ("bad_redirect" if attempt.target else "bad_url"), str(error)
+        final = attempt.target.url if attempt.target else url
+        return Fetched(url, final, status, reason, attempt.http_status, attempt.headers, body, tuple(attempt.signals))
 
-    async def _ask(self, url: str, accept: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    async def _follow(self, target: Target, attempt: _Try, accept: str, room: Room | None) -> bytes:
+        """The body at the end of the redirects.
+
+        Raises:
+            _FailedError, RestingError, InputError: there is none.
+        """
+        seen = set()
+        for _ in range(self._limits.max_redirects + 1):
+            attempt.target = target
+            seen.add(target.url)
+            body = await self._hop(target, attempt, accept, room)
+            location = _header(attempt.headers, "location")
+            if attempt.http_status not in _REDIRECTS or location is None:
+                return body
+            target = parse_location(location, target)
+            if target.url in seen:
+                raise _FailedError("too_many_redirects", f"the redirects lead back to {target.url[:200]}")
+        raise _FailedError("too_many_redirects", f"more than {self._limits.max_redirects} redirects")
+
+    async def _hop(self, target: Target, attempt: _Try, accept: str, room: Room | None) -> bytes:
+        """One request in its host's turn; the body, or nothing when it is a redirect."""
+        if target.address is not None:
+            try:
+                self._guard.check(target.address)
+            except InputError as error:
+                raise _FailedError("refused_address", str(error)) from error
+        async with self._turns.turn(target.host) as began:
+            try:
+                body = await self._ask(target, attempt, accept, room)
+            except _FailedError as error:
+                if error.status in {"dns", "connect", "tls", "timeout", "reset"}:
+                    retry = error.status == "reset"
+                    attempt.again = self._turns.failed(target.host, began, refused=retry) and retry
+                elif attempt.http_status in _FOR_NOW:
+                    after_s = parse_retry_after(_header(attempt.headers, "retry-after"), datetime.now(UTC))
+                    attempt.again = self._turns.failed(target.host, began, refused=True, retry_after_s=after_s)
+                elif attempt.http_status is not None:
+                    self._turns.answered(target.host)
+                raise
+            self._turns.answered(target.host)
+            return body
+
+    async def _ask(self, target: Target, attempt: _Try, accept: str, room: Room | None) -> bytes:
+        loop = asyncio.get_running_loop()
+        began, waited = loop.time(), 0.0
+
+        async def grow(n_bytes: int) -> None:
+            nonlocal waited
+            until, now = clock.when(), loop.time()
+            if room is None or until is None or clock.expired():
+                return
+            clock.reschedule(None)  # our memory is not the server's fault
+            await room.grow(n_bytes)
+            waited += loop.time() - now
+            clock.reschedule(until + loop.time() - now)
+
+        try:
+            async with asyncio.timeout(max(attempt.left_s, 0.0)) as clock:
+                return await self._read(target, attempt, accept, grow)
+        except TimeoutError as error:
+            raise _FailedError("timeout", _said(error) or f"no whole answer in {self._limits.total_s:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            raise _FailedError(*_classify(error)) from error
+        except aiohttp.ServerDisconnectedError as error:
+            raise _FailedError("reset", "the server closed the connection without an answer") from error
+        except aiohttp.ClientPayloadError as error:
+            raise _FailedError("reset", f"the answer broke off ({_said(error)})") from error
+        except aiohttp.ClientResponseError as error:
+            raise _FailedError("bad_response", f"the answer is no HTTP we read ({_said(error)})") from error
+        except OSError as error:
+            raise _FailedError("reset", f"the connection broke ({_said(error)})") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise _FailedError("bad_response", f"the answer cannot be read ({_said(error)})") from error
+        finally:
+            attempt.left_s -= loop.time() - began - waited
+
+    async def _read(self, target: Target, attempt: _Try, accept: str, grow: "_Grow") -> bytes:
         if self._session is None:
             raise RuntimeError("use the Fetcher as an async context manager")
-        target = URL(url, encoded=True)
-        async with self._session.get(target, headers={"Accept": accept}, allow_redirects=False) as response:
-            body = bytearray()
-            async for piece in response.content.iter_any():
-                body += piece
-                if len(body) > self._limits.max_bytes:
-                    raise _FailedError("too_large", f"more than {self._limits.max_bytes:,} bytes")
-            return response.status, list(response.headers.items()), bytes(body)
+        attempt.http_status = None
+        async with self._session.get(
+            URL(target.url, encoded=True), headers={"Accept": accept}, allow_redirects=False
+        ) as response:
+            status = attempt.http_status = response.status
+            attempt.headers = list(response.headers.items())
+            attempt.signals.update(dict.fromkeys(read_signals(attempt.headers)))
+            if status not in _OK:
+                if (response.content_length or _DRAINED_BYTES) < _DRAINED_BYTES:
+                    await response.read()
+                else:
+                    response.close()
+                if status in _REDIRECTS and "location" in response.headers:
+                    return b""
+                raise _FailedError(f"http_{status}", f"the server answered with status {status}")
+            return await self._body(response, accept, grow)
+
+    async def _body(self, response: aiohttp.ClientResponse, accept: str, grow: "_Grow") -> bytes:
+        limit, encoding = self._limits.max_bytes, response.headers.get("Content-Encoding", "")
+        if (response.content_length or 0) > limit:
+            response.close()
+            raise _FailedError("too_large", f"{response.content_length:,} bytes are over the limit of {limit:,}")
+        body = bytearray()
+        async for piece in response.content.iter_any():
+            if len(body) + len(piece) > limit:
+                response.close()
+                raise _FailedError("too_large", f"more than the limit of {limit:,} bytes")
+            if not body and accept == PICTURES and not encoding:
+                _refuse_page(piece, response)
+            await grow(len(piece))
+            body += piece
+        if not body:
+            raise _FailedError("empty", "the server sent 0 bytes")
+        if not encoding:
+            return bytes(body)
+        try:
+            if len(body) > _DECODED_AT_ONCE:
+                decoded = await asyncio.to_thread(decode_content, bytes(body), encoding, limit)
+            else:
+                decoded = decode_content(bytes(body), encoding, limit)
+        except CodingError as error:
+            raise _FailedError("too_large" if error.too_large else "bad_encoding", str(error)) from error
+        if accept == PICTURES:
+            _refuse_page(decoded, response)
+        await grow(max(0, len(decoded) - len(body)))
+        return decoded
+
+
+class _Grow(Protocol):
+    async def __call__(self, n_bytes: int, /) -> None: ...
+
+
+class _GuardedResolver(AbstractResolver):
+    """aiohttp's view of a resolver; every address of an answer must pass, or none is used."""
+
+    def __init__(self, resolver: CachingResolver, guard: AddressGuard, timeout_s: float) -> None:
+        self._resolver = resolver
+        self._guard = guard
+        self._timeout_s = timeout_s
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - aiohttp's interface; both families serve
+    ) -> list[ResolveResult]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                addresses = await self._resolver.resolve(host)
+        except TimeoutError as error:
+            raise OSError(f"no name server answered in {self._timeout_s:g} s") from error
+        # Also those that would not be tried: a name that is partly private is one somebody plays with.
+        _check(self._guard, addresses)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses[:_FIRST_ADDRESSES]
+        ]
+
+    async def close(self) -> None:
+        """Nothing: the fetcher closes its resolver."""
+
+
+def _check(guard: AddressGuard, addresses: Iterable[str]) -> None:
+    try:
+        for address in addresses:
+            guard.check(address)
+    except InputError as error:
+        raise _RefusedError(str(error)) from error
+
+
+def _classify(error: aiohttp.ClientConnectorError) -> tuple[str, str]:
+    """Status and reason of a connection that was not made."""
+    if isinstance(error.os_error, _RefusedError):
+        return "refused_address", str(error.os_error)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "dns", f"the name has no address ({error.os_error})"
+    if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientConnectorCertificateError):
+        return "tls", f"the server cannot prove who it is, or speaks no TLS ({_said(error)})"
+    return "connect", f"no connection ({error.os_error.strerror or error.os_error})"
+
+
+def _refuse_page(start: bytes, response: aiohttp.ClientResponse) -> None:
+    """No picture format begins like markup or JSON, whatever the type says."""
+    if start.lstrip()[:1] in {b"<", b"{", b"["}:
+        response.close()
+        said = _printable(response.headers.get("Content-Type", "unknown"))
+        raise _FailedError("not_a_picture", f"a page or text came instead of a picture ({said})")
+
+
+def _header(headers: Iterable[tuple[str, str]], name: str) -> str | None:
+    return next((value for field_name, value in headers if field_name.lower() == name), None)
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, or is."""
+    return _printable(str(error)) or type(error).__name__
+
+
+def _printable(text: str) -> str:
+    """In one line, without what a server may have hidden in it."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split())[:200])
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds to wait by a `Retry-After` header (RFC 9110 §10.2.3): a number of them, or a date; None if unreadable."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit() and len(text) <= 10:
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - now).total_seconds())

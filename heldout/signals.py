@@ -18,6 +18,19 @@ MAX_CHARS: Final = 500
 _DIRECTIVES: Final = frozenset({"noai", "noimageai", "noml", "noindex", "noimageindex", "none"})
 _LABELS: Final = frozenset({"train-ai", "search"})
 
+_KEY = r"[a-z*][a-z0-9_\-.*]*+"
+_ITEM = (
+    r"(?:[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*+"  # token
+    r'|"(?:[ !#-\[\]-~]|\\["\\])*+"|%"[ !#-~]*+"'  # string, display string
+    r"|-?[0-9]{1,15}(?:\.[0-9]{1,3})?|@-?[0-9]{1,15}|\?[01]|:[A-Za-z0-9+/=]*+:)"  # number, date, boolean, bytes
+)
+_PARAMETERS = rf"(?:; *+{_KEY}(?:={_ITEM})?)*+"
+_LIST = rf"\( *+(?:{_ITEM}{_PARAMETERS}(?: ++{_ITEM}{_PARAMETERS})*+ *+)?\)"
+_MEMBER: Final = re.compile(
+    rf"(?P<key>{_KEY})(?:=(?:(?P<value>{_ITEM})|{_LIST}))?{_PARAMETERS}(?P<comma>[ \t]*+,[ \t]*+)?"
+)
+"""A member of a dictionary (RFC 9651 §3.2) and the comma behind it."""
+
 
 def read_signals(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Signals of a response, in order, each once: `("x-robots-tag: noai", "content-usage: train-ai=n")`."""
@@ -30,7 +43,12 @@ def read_signals(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
             found[f"{name}: {value}"] = None
     usage = ", ".join(value for name, value in fields if name == "content-usage")
     found.update((f"content-usage: {label}={said}", None) for label, said in _usage(usage).items())
-    return tuple(line[:MAX_CHARS] for line in list(found)[:MAX_SIGNALS])
+    return tuple(_plain(line) for line in list(found)[:MAX_SIGNALS])
+
+
+def _plain(line: str) -> str:
+    """In printable ASCII: a server may have sent any bytes."""
+    return "".join(char if " " <= char <= "~" else "?" for char in line[:MAX_CHARS])
 
 
 def _robots(value: str) -> Iterator[str]:
@@ -51,10 +69,15 @@ def _robots(value: str) -> Iterator[str]:
 
 
 def _usage(value: str) -> dict[str, str]:
-    """Known labels of a Content-Usage dictionary; nothing when it does not parse, as the specification has it."""
+    """Known labels of a Content-Usage dictionary; nothing when it does not parse, as RFC 9651 has it."""
     usage: dict[str, str] = {}
-    for member in filter(None, re.split(r"[ \t]*,[ \t]*", value)):
-        key, _, said = member.partition(";")[0].partition("=")
-        if key in _LABELS and said in {"y", "n"}:
-            usage[key] = said
-    return usage
+    at, text = 0, value.strip(" ")
+    while at < len(text):
+        member = _MEMBER.match(text, at)
+        if member is None or (not member["comma"] and member.end() < len(text)):
+            return {}
+        usage[member["key"]] = member["value"] or ""
+        at = member.end()
+        if member["comma"] and at == len(text):
+            return {}
+    return {label: said for label, said in usage.items() if label in _LABELS and said in {"y", "n"}}
