@@ -100,6 +100,77 @@ class TileReader:
             yield from self.entries(index)
 
 
+class TreeGrower:
+    """A tree that grows leaf by leaf, of which only the right edge is kept: some 64 kB however large it is."""
+
+    def __init__(self, edge: Sequence[Sequence[bytes]] = ()) -> None:
+        """Start from the hashes of the partial tile of each level, lowest first."""
+        self._edge = [list(hashes) for hashes in edge] or [[]]
+        self._size = sum(len(hashes) << (TILE_HEIGHT * level) for level, hashes in enumerate(self._edge))
+
+    @classmethod
+    def at(cls, reader: TileReader, size: int) -> "TreeGrower":
+        """The tree of `size` leaves out of the tiles of one at least as large.
+
+        Nothing is checked: compare `root` with one that is trusted.
+        """
+        edge: list[list[bytes]] = []
+        while size >> (TILE_HEIGHT * len(edge)):
+            level = len(edge)
+            index, width = divmod(size >> (TILE_HEIGHT * level), TILE_WIDTH)
+            edge.append(reader.tile(level, index)[:width] if width else [])
+        return cls(edge)
+
+    @property
+    def size(self) -> int:
+        """Leaves so far."""
+        return self._size
+
+    @property
+    def leaves(self) -> Sequence[bytes]:
+        """Leaf hashes after the last full tile."""
+        return self._edge[0]
+
+    def add(self, hashed: bytes) -> list[tuple[Tile, bytes]]:
+        """Add a leaf hash; the tiles that became full by it, lowest first, with their content."""
+        self._edge[0].append(hashed)
+        self._size += 1
+        full: list[tuple[Tile, bytes]] = []
+        level = 0
+        while len(self._edge[level]) == TILE_WIDTH:
+            hashes, self._edge[level] = self._edge[level], []
+            full.append((Tile(level, (self._size >> (TILE_HEIGHT * (level + 1))) - 1), b"".join(hashes)))
+            level += 1
+            if level == len(self._edge):
+                self._edge.append([])
+            self._edge[level].append(root_of(hashes))
+        return full
+
+    def partial(self) -> list[tuple[Tile, bytes]]:
+        """The partial tiles at this size, lowest level first, with their content."""
+        return [
+            (Tile(level, self._size >> (TILE_HEIGHT * (level + 1)), len(hashes)), b"".join(hashes))
+            for level, hashes in enumerate(self._edge)
+            if hashes
+        ]
+
+    def root(self) -> bytes:
+        """Root of the whole tree."""
+        subtrees: list[bytes] = []  # complete ones, largest first
+        for hashes in reversed(self._edge):
+            start = 0
+            for height in reversed(range(TILE_HEIGHT)):
+                if len(hashes) & (1 << height):
+                    subtrees.append(root_of(hashes[start : start + (1 << height)]))
+                    start += 1 << height
+        if not subtrees:
+            return EMPTY_ROOT
+        root = subtrees.pop()
+        while subtrees:
+            root = node_hash(subtrees.pop(), root)
+        return root
+
+
 def format_bundle(entries: Sequence[bytes]) -> bytes:
     """Entries, each after its length as big-endian uint16.
 

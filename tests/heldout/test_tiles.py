@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from heldout.errors import InputError, NotFoundError, VerificationError
 from heldout.layout import iter_new_bundles, iter_new_tiles
 from heldout.merkle import consistency_proof, inclusion_proof, leaf_hash, root_of
-from heldout.tiles import TileReader, format_bundle, parse_bundle
+from heldout.tiles import TileReader, TreeGrower, format_bundle, parse_bundle
 
 LEAVES = [b"leaf %d" % i for i in range(66_000)]
 
@@ -126,3 +126,29 @@ def test_an_entry_longer_than_its_length_field_is_refused() -> None:
     assert parse_bundle(format_bundle([b"x" * 65_535])) == [b"x" * 65_535]
     with pytest.raises(InputError, match="65536 bytes is over 65535"):
         format_bundle([b"x" * 65_536])
+
+
+@pytest.mark.parametrize(("start", "size"), [(0, 1), (0, 700), (200, 256), (256, 257), (511, 513), (65_000, 65_900)])
+def test_a_tree_that_grows_leaf_by_leaf_has_the_tiles_of_the_whole(start: int, size: int) -> None:
+    grower = TreeGrower.at(TileReader(files(size).__getitem__, size), start)
+    assert (grower.size, grower.root()) == (start, root_of(level(0)[:start]))
+    made: dict[str, bytes] = {}
+    for hashed in level(0)[start:size]:
+        made.update({tile.path: data for tile, data in grower.add(hashed)})
+    made.update({tile.path: data for tile, data in grower.partial()})
+    assert (grower.size, grower.root()) == (size, root_of(level(0)[:size]))
+    assert set(made) >= {tile.path for tile in iter_new_tiles(start, size)}
+    assert {path: files(size)[path] for path in made} == made
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=4))
+def test_a_growing_tree_taken_up_again_anywhere_has_the_root_of_the_whole(steps: list[int]) -> None:
+    size = 0
+    for step in steps:
+        whole = TileReader(files(size + step).__getitem__, size + step)
+        grower = TreeGrower.at(whole, size)
+        for hashed in level(0)[size : size + step]:
+            grower.add(hashed)
+        size += step
+        assert grower.root() == root_of(level(0)[:size])
