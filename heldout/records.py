@@ -16,7 +16,7 @@ ActingAs = Literal["artist", "representative", "estate", "organisation"]
 ClaimState = Literal["pending", "in_force", "withdrawn", "rejected", "disputed", "quarantined"]
 SubjectKind = Literal["url", "prefix", "host", "image"]
 HitLabel = Literal["exact", "near", "similar", "caption", "site"]
-Channel = Literal["bytes", "url", "pdq", "clip", "caption", "site"]
+Channel = Literal["bytes", "url", "pdq", "geometry", "clip", "caption", "site"]
 Safety = Literal["any", "safe", "unsafe"]
 
 ASSURANCES: tuple[Assurance, ...] = ("declared", "account", "host", "credential", "reviewed")
@@ -176,6 +176,7 @@ class Sample(Record):
     pdq: Hex256 | None
     pdq_quality: int | None
     unsafe: bool = Field(default=False, description="By the data set's own columns; shown blurred, never dropped.")
+    signals: tuple[str, ...] = Field(default=(), description="Opt-out signals that the server sent with the picture.")
 
 
 class SearchFilters(Record):
@@ -197,7 +198,8 @@ class SearchFilters(Record):
 class Evidence(Record):
     """Why a sample is a hit: the channel and its measure.
 
-    `value` is 0 for equal bytes or URL, the Hamming distance (0-256) for `pdq`, the cosine for `clip`, and the
+    `value` is 0 for equal bytes or URL, the Hamming distance (0-256) for `pdq`, how well the
+    overlap agrees (0-1) for `geometry`, the cosine for `clip`, and the
     engine's relevance for `caption`.
     """
 
@@ -255,6 +257,25 @@ class SearchResult(Record):
     def samples_of(self, group: Group) -> list[Sample]:
         """All samples of one of `groups`: its hits', best first, then its copies'."""
         return [self.hits[position].sample for position in group.hits] + [copy.sample for copy in group.copies]
+
+
+class Check(Record):
+    """What came of fetching one sample's picture and comparing it with the query."""
+
+    sample: Sample
+    outcome: Literal["exact", "near", "different", "not_fetched"] = Field(
+        description="`exact` and `near` are proved copies; `different`: no proof that it is one; `not_fetched`: `reason`."
+    )
+    evidence: list[Evidence] = Field(default_factory=list, description="What proves a copy, best first.")
+    reason: str | None = Field(default=None, description="Why there was nothing to compare, in plain words.")
+
+
+class CheckResult(Record):
+    """Samples whose pictures were fetched and compared, in the order asked."""
+
+    checks: list[Check]
+    n_left: int = Field(default=0, description="Samples asked for beyond what one request checks: ask for them again.")
+    generations: dict[str, int] = Field(default_factory=dict, description="Data set -> index generation of the ids.")
 
 
 class DatasetInfo(Record):

@@ -1,15 +1,13 @@
 """A release's shards to a new index generation; `CURRENT` moves last, by rename.
 
-Everything is read shard by shard. What is held for the whole release are addresses and digests while they are sorted,
-and the fingerprints: about 150 bytes a sample.
+Everything is read shard by shard, and sorted outside memory: see `build_tables` for what is held.
 """
 
 import logging
 import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import faiss
 import numpy as np
@@ -17,35 +15,21 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from heldout.durable import remove_parts, write_durably
-from heldout.errors import InputError, NotFoundError
+from heldout.errors import InputError, NotFoundError, VerificationError
 from indexer import copies, vectors
-from indexer.captions import build_caption_index
+from indexer.build_tables import write_tables
 from indexer.generation import (
-    ADDRESSES_FILE,
-    CAPTIONS_FOLDER,
     CURRENT_FILE,
-    DIGESTS_FILE,
     EMBEDDING_IDS_FILE,
     GENERATIONS_FOLDER,
     IMAGE_FILE,
-    PDQ_FILE,
-    PDQ_IDS_FILE,
-    SAMPLES_FILE,
     VECTORS_FILE,
     current_generation,
 )
 from indexer.manifest import Manifest, ShardEntry, describe_files, load_manifest, save_manifest
 from indexer.shards import DONE_FILE, EMBEDDINGS_FILE, iter_done, lock_release, new_folder, read_done, shards_dir
 from indexer.shards import SAMPLES_FILE as SHARD_SAMPLES_FILE
-from indexer.tables import (
-    ADDRESS_SCHEMA,
-    SampleWriter,
-    address_rows,
-    digest_rows,
-    iter_samples,
-    write_addresses,
-    write_digests,
-)
+from indexer.tables import iter_samples
 from indexer.writer import describe
 
 log = logging.getLogger(__name__)
@@ -78,12 +62,12 @@ def build(release: Path, *, exact_up_to: int = vectors.EXACT_UP_TO, flat_up_to: 
         folder.mkdir(exist_ok=True)
         number = 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0)
         with new_folder(folder / str(number)) as work:
-            counts = _write_tables(release, entries, work)
+            n = sum(entry.n_samples for entry in entries)
+            shards = [shards_dir(release) / entry.name / SHARD_SAMPLES_FILE for entry in entries]
+            counts = write_tables(shards, n, work, flat_up_to=flat_up_to)
             rows = _write_embeddings(release, entries, d, work)
             image_factory = vectors.factory_string(len(rows), exact_up_to=exact_up_to)
             faiss.write_index(vectors.build_image_index(rows, image_factory), str(work / IMAGE_FILE))
-            pdq = copies.build_pdq_index(counts["pdq_hashes"], flat_up_to=flat_up_to)
-            faiss.write_index_binary(pdq, str(work / PDQ_FILE))
             save_manifest(
                 work,
                 Manifest(
@@ -92,13 +76,15 @@ def build(release: Path, *, exact_up_to: int = vectors.EXACT_UP_TO, flat_up_to: 
                     model_tag=tag,
                     d=d,
                     metric=METRIC,
-                    n_samples=sum(entry.n_samples for entry in entries),
+                    n_samples=n,
                     n_embeddings=len(rows),
-                    n_pdq=len(counts["pdq_hashes"]),
-                    n_urls=counts["urls"],
-                    n_captions=counts["captions"],
+                    n_pdq=counts.pdq,
+                    n_urls=counts.urls,
+                    n_hosts=counts.hosts,
+                    n_captions=counts.captions,
+                    n_groups=counts.groups,
                     image_index=image_factory,
-                    pdq_index=type(pdq).__name__,
+                    pdq_index=counts.pdq_index,
                     shards=tuple(entries),
                     files=describe_files(work),
                     libraries={
@@ -114,7 +100,7 @@ def build(release: Path, *, exact_up_to: int = vectors.EXACT_UP_TO, flat_up_to: 
             "generation_built",
             extra={
                 "generation": number,
-                "samples": sum(entry.n_samples for entry in entries),
+                "samples": n,
                 "embeddings": len(rows),
                 "image_index": image_factory,
                 "seconds": round(time.monotonic() - began, 3),
@@ -144,46 +130,10 @@ def _plan(release: Path) -> tuple[list[ShardEntry], str, int]:
 def _unchanged(release: Path, entries: list[ShardEntry]) -> int | None:
     try:
         number = current_generation(release)
-    except NotFoundError:
+        manifest = load_manifest(release / GENERATIONS_FOLDER / str(number))
+    except (NotFoundError, VerificationError):  # nothing built, or not by this version
         return None
-    manifest = load_manifest(release / GENERATIONS_FOLDER / str(number))
     return number if manifest.shards == tuple(entries) else None
-
-
-def _write_tables(release: Path, entries: list[ShardEntry], work: Path) -> dict[str, Any]:
-    """Samples, addresses, digests, captions and the fingerprints' ids."""
-    addresses: list[pa.Table] = []
-    digests: list[npt.NDArray[np.uint64]] = []
-    pdq_ids: list[npt.NDArray[np.int64]] = []
-    pdq_hashes: list[npt.NDArray[np.uint8]] = []
-    samples = SampleWriter(work / SAMPLES_FILE)
-
-    def captions() -> Iterator[tuple[int, str]]:
-        """Feeds the caption index, and everything else on the way: one pass over the shards."""
-        first_id = 0
-        for table in iter_samples([shards_dir(release) / entry.name / SHARD_SAMPLES_FILE for entry in entries]):
-            samples.append(table)
-            keys, ids = address_rows(table["url"].to_pylist(), first_id)
-            addresses.append(pa.table([pa.array(keys, pa.large_string()), pa.array(ids)], schema=ADDRESS_SCHEMA))
-            digests.append(digest_rows(table["sha256"].to_pylist(), first_id))
-            pdq = table["pdq"].to_pylist()
-            hashed = [row for row, value in enumerate(pdq) if value is not None]
-            pdq_ids.append(np.array(hashed, dtype=np.int64) + first_id)
-            pdq_hashes.append(np.frombuffer(b"".join(pdq[row] for row in hashed), dtype=np.uint8).reshape(-1, 32))
-            for row, caption in enumerate(table["caption"].to_pylist()):
-                if caption:
-                    yield first_id + row, caption
-            first_id += len(table)
-
-    n_captions = build_caption_index(captions(), work / CAPTIONS_FOLDER)
-    samples.close()
-    write_digests(digests, work / DIGESTS_FILE)
-    np.save(work / PDQ_IDS_FILE, np.concatenate([np.empty(0, np.int64), *pdq_ids]))
-    return {
-        "urls": write_addresses(addresses, work / ADDRESSES_FILE),
-        "captions": n_captions,
-        "pdq_hashes": np.concatenate([np.empty((0, 32), np.uint8), *pdq_hashes]),
-    }
 
 
 def _write_embeddings(release: Path, entries: list[ShardEntry], d: int, work: Path) -> npt.NDArray[np.float16]:

@@ -16,21 +16,37 @@ import pyarrow as pa
 from heldout.errors import InputError, NotFoundError, VerificationError
 from heldout.records import Sample
 from heldout.urls import canonical_key, surt_key
+from indexer.address_table import AddressTable, HostTable
+from indexer.build_tables import (
+    ADDRESSES_FILE,
+    CAPTIONS_FOLDER,
+    COLUMNS,
+    DIGESTS_FILE,
+    GROUPED_FILE,
+    GROUPS_FILE,
+    HOSTS_FILE,
+    PDQ_IDS_FILE,
+    SAMPLES_FILE,
+    column_file,
+)
 from indexer.captions import CaptionIndex
-from indexer.copies import PdqIndex
+from indexer.copies import HASHES_FILE, PdqIndex
+from indexer.copy_groups import GroupTable
+from indexer.digest_table import DigestTable
 from indexer.manifest import Manifest, load_manifest, verify_files
 from indexer.shards import THUMBNAILS_FILE, shards_dir
-from indexer.tables import AddressTable, DigestTable, SampleTable
+from indexer.tables import SampleTable
 from indexer.vectors import ImageIndex, unit_rows
 
 GENERATIONS_FOLDER: Final = "generations"
 CURRENT_FILE: Final = "CURRENT"
-SAMPLES_FILE, ADDRESSES_FILE, DIGESTS_FILE = "samples.arrow", "urls.arrow", "sha256.npy"
 IMAGE_FILE, VECTORS_FILE, EMBEDDING_IDS_FILE = "image.faiss", "embeddings.npy", "embedding_ids.npy"
-PDQ_FILE, PDQ_IDS_FILE = "pdq.faiss", "pdq_ids.npy"
-CAPTIONS_FOLDER: Final = "captions"
 MAX_OPEN_THUMBNAILS: Final = 64
 """Shards whose thumbnails are open at once: each holds a descriptor, of which a process has about 1,000."""
+_MAPPED: Final = (
+    *("_samples", "_addresses", "_hosts", "_digests", "_columns", "_groups", "_captions"),
+    *("_vectors", "_embedding_ids", "_image", "_pdq", "_pdq_ids"),
+)
 Ids = Sequence[int] | npt.NDArray[np.int64]
 
 
@@ -67,14 +83,17 @@ class Generation:
         self.n, self.d, self.model_tag = manifest.n_samples, manifest.d, manifest.model_tag
         self._samples = SampleTable(folder / SAMPLES_FILE, manifest.dataset)
         self._addresses = AddressTable(folder / ADDRESSES_FILE)
+        self._hosts = HostTable(folder / HOSTS_FILE)
         self._digests = DigestTable(folder / DIGESTS_FILE)
+        self._columns = {name: np.load(folder / column_file(name), mmap_mode="r") for name in COLUMNS}
+        self._groups = GroupTable(folder / GROUPS_FILE, folder / GROUPED_FILE)
         self._captions = CaptionIndex(folder / CAPTIONS_FOLDER)
         # numpy cannot map an empty array
         self._vectors = np.load(folder / VECTORS_FILE, mmap_mode="r" if manifest.n_embeddings else None)
-        self._embedding_ids = np.load(folder / EMBEDDING_IDS_FILE)
+        self._embedding_ids = np.load(folder / EMBEDDING_IDS_FILE, mmap_mode="r" if manifest.n_embeddings else None)
         self._image = ImageIndex(folder / IMAGE_FILE, self._vectors)
-        self._pdq = PdqIndex(folder / PDQ_FILE)
-        self._pdq_ids = np.load(folder / PDQ_IDS_FILE)
+        self._pdq = PdqIndex(folder, manifest.pdq_index)
+        self._pdq_ids = np.load(folder / PDQ_IDS_FILE, mmap_mode="r")
         self._first_ids = np.array([shard.first_id for shard in manifest.shards], dtype=np.int64)
         self._shards = shards_dir(release)
         self._thumbnails: dict[int, tuple[Any, npt.NDArray[np.int64]]] = {}
@@ -109,8 +128,11 @@ class Generation:
             (f"{IMAGE_FILE}'s vectors", self._image.d, manifest.d),
             (VECTORS_FILE, len(self._vectors), manifest.n_embeddings),
             (EMBEDDING_IDS_FILE, len(self._embedding_ids), manifest.n_embeddings),
-            (PDQ_FILE, len(self._pdq), manifest.n_pdq),
+            (HASHES_FILE, len(self._pdq), manifest.n_pdq),
             (PDQ_IDS_FILE, len(self._pdq_ids), manifest.n_pdq),
+            (HOSTS_FILE, len(self._hosts), manifest.n_hosts),
+            (GROUPS_FILE, len(self._groups.groups), manifest.n_samples),
+            *((column_file(name), len(column), manifest.n_samples) for name, column in self._columns.items()),
         ):
             if found != said:
                 raise VerificationError(f"{folder}: {name} holds {found:,}, the manifest says {said:,}: build again")
@@ -130,6 +152,42 @@ class Generation:
             NotFoundError: an id is not in 0..n-1.
         """
         return [self._samples.value(int(sample_id), "caption") for sample_id in ids]
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """(n,) array over all samples, mapped, for filters: `width`, `height`, `unsafe`, `pdq_quality` or `host_ids`.
+
+        Sizes are 0 where unknown, `pdq_quality` where there is no hash; `host_ids` is -1 where there is no host.
+
+        Raises:
+            InputError: no such column.
+        """
+        if name not in self._columns:
+            raise InputError(f"{name!r} is no column: there are {', '.join(self._columns)}")
+        column: npt.NDArray[Any] = self._columns[name]
+        return column
+
+    def host_span(self, host: str) -> tuple[int, int]:
+        """Numbers [low, high) of a host and its subdomains in the column `host_ids`; empty when it has no samples.
+
+        Raises:
+            InputError: not a bare host.
+        """
+        return self._hosts.span(host)
+
+    def host_name(self, number: int) -> str:
+        """The host of a number in the column `host_ids`."""
+        return self._hosts.name(number)
+
+    def groups(self, ids: Ids) -> npt.NDArray[np.int64]:
+        """Group of each of `ids`, a group being proved copies of one picture, and its number its smallest id.
+
+        Proofs are equal bytes, or PDQ in any orientation by the rule of `heldout.fingerprints`, directly or in a chain.
+        """
+        return np.asarray(self._groups.groups[np.asarray(ids, dtype=np.int64)], dtype=np.int64)
+
+    def group_members(self, group: int) -> npt.NDArray[np.int64]:
+        """Ids of all samples of a group, ascending."""
+        return self._groups.members(group)
 
     def search_embedding(
         self, queries: npt.NDArray[np.float32], k: int, *, nprobe: int | None = None, rerank: int | None = None
@@ -247,6 +305,6 @@ class Generation:
         """Let go of the mapped files. Calls under way must have ended."""
         with self._thumbnails_lock:
             self._thumbnails.clear()
-        for name in ("_samples", "_addresses", "_digests", "_captions", "_vectors", "_image", "_pdq"):
+        for name in _MAPPED:
             if hasattr(self, name):
                 delattr(self, name)

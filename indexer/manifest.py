@@ -12,7 +12,7 @@ from heldout.errors import VerificationError
 from indexer.shards import DONE_FILE, format_json
 from indexer.writer import describe
 
-INDEX_FORMAT: Final = "heldout-index/1"
+INDEX_FORMAT: Final = "heldout-index/2"
 MANIFEST_FILE: Final = "manifest.json"
 DIGEST_UP_TO: Final = 16 * 1024 * 1024
 """Bytes of a file that is checked by digest."""
@@ -42,7 +42,10 @@ class Manifest:
     n_embeddings: int
     n_pdq: int
     n_urls: int
+    n_hosts: int
     n_captions: int
+    n_groups: int
+    """Groups of proved copies, of more than one sample."""
     image_index: str
     """faiss factory string."""
     pdq_index: str

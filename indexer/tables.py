@@ -1,11 +1,10 @@
-"""The generation's look-up tables: samples by id, ids by address, ids by digest. Memory-mapped Arrow and numpy files.
+"""The generation's table of samples by id: an Arrow file of batches of equal length, mapped.
 
-Samples lie in batches of equal length, so that an id is a division away from its row. Addresses lie in one batch
-sorted by SURT key; digests are looked up by their first eight bytes.
+An id is a division away from its row. What filters ask of every sample lies in plain arrays beside it (`columns`).
 """
 
-import bisect
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 
 from heldout.errors import InputError, NotFoundError
 from heldout.records import Sample
-from heldout.urls import canonical_key, host_of, surt_key
+from heldout.urls import canonical_key, host_of
 
 BATCH: Final = 32_768
 """Rows of a batch of `samples.arrow`."""
@@ -33,9 +32,10 @@ SAMPLE_SCHEMA: Final = pa.schema(
         pa.field("pdq", pa.binary(32)),
         pa.field("pdq_quality", pa.uint8()),
         pa.field("unsafe", pa.bool_(), nullable=False),
+        pa.field("signals", pa.list_(pa.string())),
     ]
 )
-ADDRESS_SCHEMA: Final = pa.schema([pa.field("surt", pa.large_string()), pa.field("id", pa.int64())])
+_SIGNALS: Final = "signals"
 
 
 def iter_samples(shards: Sequence[Path], *, extra: Sequence[str] = ()) -> Iterator[pa.Table]:
@@ -44,7 +44,10 @@ def iter_samples(shards: Sequence[Path], *, extra: Sequence[str] = ()) -> Iterat
     for path in shards:
         with pq.ParquetFile(path) as file:
             for number in range(file.num_row_groups):
-                yield file.read_row_group(number, columns=columns).select(columns)
+                table = file.read_row_group(number, columns=columns)
+                if _SIGNALS not in table.column_names:  # of a shard written before anything was fetched
+                    table = table.append_column(_SIGNALS, pa.nulls(len(table), SAMPLE_SCHEMA.field(_SIGNALS).type))
+                yield table.select(columns)
 
 
 class SampleWriter:
@@ -91,7 +94,7 @@ class SampleTable:
             NotFoundError: no such id.
         """
         columns, row = self._locate(sample_id)
-        key, url, caption, width, height, status, sha256, pdq, quality, unsafe = (
+        key, url, caption, width, height, status, sha256, pdq, quality, unsafe, signals = (
             column[row].as_py() for column in columns
         )
         return Sample(
@@ -108,12 +111,29 @@ class SampleTable:
             pdq=None if pdq is None else pdq.hex(),
             pdq_quality=quality,
             unsafe=unsafe,
+            signals=tuple(signals or ()),
         )
 
     def value(self, sample_id: int, name: str) -> Any:  # noqa: ANN401 - the column says
         """One column of a sample."""
         columns, row = self._locate(sample_id)
         return columns[SAMPLE_SCHEMA.get_field_index(name)][row].as_py()
+
+    def values(self, ids: npt.NDArray[np.int64], name: str) -> pa.Array:
+        """One column of many samples, in the order of `ids`."""
+        order = np.argsort(ids, kind="stable")
+        numbers, rows = np.divmod(ids[order], BATCH)
+        place = SAMPLE_SCHEMA.get_field_index(name)
+        limits = np.concatenate(([0], np.flatnonzero(np.diff(numbers)) + 1, [len(ids)]))
+        parts = [
+            self._reader.get_batch(int(numbers[start])).column(place).take(pa.array(rows[start:stop]))
+            for start, stop in pairwise(limits.tolist())
+            if stop > start
+        ]
+        places = np.empty(len(ids), dtype=np.int64)
+        places[order] = np.arange(len(ids))
+        found = pa.concat_arrays(parts) if parts else pa.array([], SAMPLE_SCHEMA.field(name).type)
+        return found.take(pa.array(places))
 
     def _locate(self, sample_id: int) -> tuple[list[Any], int]:
         if not 0 <= sample_id < self.n:
@@ -132,83 +152,3 @@ def _host(url: str | None) -> str | None:
         return host_of(canonical_key(url))
     except InputError:
         return None
-
-
-def address_rows(urls: Sequence[str | None], first_id: int) -> tuple[list[str], list[int]]:
-    """SURT keys and ids of the addresses that have one."""
-    keys, ids = [], []
-    for sample_id, url in enumerate(urls, start=first_id):
-        if url is None:
-            continue
-        try:
-            keys.append(surt_key(canonical_key(url)))
-        except InputError:
-            continue
-        ids.append(sample_id)
-    return keys, ids
-
-
-def write_addresses(parts: Sequence[pa.Table], path: Path) -> int:
-    """Sort parts of `ADDRESS_SCHEMA` and write them as one batch; how many."""
-    table = pa.concat_tables([ADDRESS_SCHEMA.empty_table(), *parts])
-    table = table.sort_by([("surt", "ascending"), ("id", "ascending")]).combine_chunks()
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, ADDRESS_SCHEMA) as writer:
-        writer.write_table(table)
-    return len(table)
-
-
-class AddressTable:
-    """`urls.arrow`, mapped."""
-
-    def __init__(self, path: Path) -> None:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=ADDRESS_SCHEMA)
-        self._keys = batch.column(0)
-        self._ids = batch.column(1).to_numpy()
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def range(self, low: str, high: str, *, limit: int, after: tuple[str, int] | None) -> npt.NDArray[np.int64]:
-        """Ids with a key in [low, high), in order; `after` (key, id) starts behind that row."""
-        start = self._position(low)
-        if after is not None:
-            start = max(start, self._position(after[0]))
-            while start < len(self) and (self._key(start), int(self._ids[start])) <= after:
-                start += 1
-        stop = min(self._position(high), start + limit)
-        return np.array(self._ids[start : max(start, stop)], dtype=np.int64)
-
-    def _key(self, row: int) -> str:
-        return str(self._keys[row].as_py())
-
-    def _position(self, key: str) -> int:
-        return bisect.bisect_left(range(len(self)), key, key=self._key)
-
-
-def digest_rows(digests: Sequence[bytes | None], first_id: int) -> npt.NDArray[np.uint64]:
-    """(2, m) uint64: the first eight bytes of those 32-byte digests that are there, and their ids."""
-    rows = [row for row, digest in enumerate(digests) if digest is not None]
-    prefixes = np.frombuffer(b"".join((digests[row] or b"")[:8] for row in rows), dtype=">u8").astype(np.uint64)
-    return np.stack([prefixes, np.array(rows, dtype=np.uint64) + np.uint64(first_id)])
-
-
-def write_digests(parts: Sequence[npt.NDArray[np.uint64]], path: Path) -> None:
-    """Sort parts of `digest_rows` by prefix, then id, and write them."""
-    prefixes, ids = np.concatenate([np.empty((2, 0), np.uint64), *parts], axis=1)
-    order = np.lexsort((ids, prefixes))
-    np.save(path, np.stack([prefixes[order], ids[order]]))
-
-
-class DigestTable:
-    """`sha256.npy`, mapped. A prefix may be shared: the caller compares whole digests."""
-
-    def __init__(self, path: Path) -> None:
-        self._prefixes, self._ids = np.load(path, mmap_mode="r")
-
-    def candidates(self, digest: bytes) -> list[int]:
-        """Ids whose digest begins with the same eight bytes, ascending."""
-        prefix = np.uint64(int.from_bytes(digest[:8], "big"))
-        left, right = (int(np.searchsorted(self._prefixes, prefix, side)) for side in ("left", "right"))
-        return [int(sample_id) for sample_id in self._ids[left:right]]

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from heldout.errors import InputError, NotFoundError, VerificationError
 from heldout.pictures import fingerprint
@@ -113,6 +114,38 @@ def test_addresses_are_found_by_url_and_by_site(generation: Generation) -> None:
     assert paged == ids
 
 
+def test_filters_read_columns_of_all_samples(generation: Generation) -> None:
+    samples = generation.samples(range(generation.n))
+    assert generation.column("width").tolist() == [sample.width or 0 for sample in samples]
+    assert generation.column("height").tolist() == [sample.height or 0 for sample in samples]
+    assert generation.column("unsafe").tolist() == [sample.unsafe for sample in samples]
+    assert generation.column("pdq_quality").tolist() == [sample.pdq_quality or 0 for sample in samples]
+    hosts = generation.column("host_ids")
+    assert [None if host < 0 else generation.host_name(host) for host in hosts] == [sample.host for sample in samples]
+    for site in ("artist1.example", "example", "nowhere.example"):
+        low, high = generation.host_span(site)
+        found = np.flatnonzero((low <= hosts) & (hosts < high)).tolist()
+        assert found == sorted(generation.url_range(*surt_range(site), limit=1000).tolist())
+    with pytest.raises(InputError, match="no column"):
+        generation.column("caption")
+
+
+def test_copies_are_grouped_when_the_index_is_built(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    picture = make.draw(1)
+    turned = make.encode(picture.transpose(Image.Transpose.ROTATE_90))
+    flat = make.encode(Image.new("RGB", (64, 64), "white"))
+    almost_flat = make.encode(Image.new("RGB", (64, 64), (255, 255, 254)))
+    data = [make.encode(picture), make.encode(make.draw(2)), turned, make.encode(picture), flat, almost_flat, flat]
+    rows = [make.Row(f"{n:09d}", each, f"https://a{n}.example/", "x") for n, each in enumerate(data)]
+    ingest([make.tar(tmp_path / "0.tar", rows)], release=tmp_path / "small", encoder=encoder, workers=0)
+    build(tmp_path / "small")
+    generation = Generation.open(tmp_path / "small")
+    # Flat pictures have no meaningful hash: only the same bytes prove anything of them.
+    assert generation.groups(range(generation.n)).tolist() == [0, 1, 0, 0, 4, 5, 4]
+    assert generation.manifest.n_groups == 2
+    assert [generation.group_members(group).tolist() for group in (0, 1, 4)] == [[0, 2, 3], [1], [4, 6]]
+
+
 def test_paging_goes_on_only_from_an_address(generation: Generation) -> None:
     with pytest.raises(NotFoundError, match="no address"):
         generation.url_range("a", "b", limit=1, after=generation.n - 1)
@@ -169,7 +202,7 @@ def test_a_large_release_answers_like_a_small_one(built: Path, tmp_path: Path, m
     build(folder, exact_up_to=10, flat_up_to=10)
     large, small = Generation.open(folder), Generation.open(built)
     assert large.manifest.image_index.endswith("RaBitQ")
-    assert large.manifest.pdq_index == "IndexBinaryMultiHash"
+    assert large.manifest.pdq_index == "multi-hash 16/1"
     queries = encoder.embed_images([make.draw(3), make.draw(9)])
     np.testing.assert_array_equal(
         large.search_embedding(queries, 3)[1][:, 0], small.search_embedding(queries, 3)[1][:, 0]
@@ -230,7 +263,9 @@ class TestRefusal:
         with pytest.raises(NotFoundError, match="generation 9"):
             Generation.open(copy, 9)
 
-    @pytest.mark.parametrize("name", ["image.faiss", "samples.arrow", "urls.arrow", "embedding_ids.npy", "pdq.faiss"])
+    @pytest.mark.parametrize(
+        "name", ["image.faiss", "samples.arrow", "urls.arrow", "embedding_ids.npy", "pdq.npy", "groups.npy"]
+    )
     @pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
     def test_a_file_that_does_not_fit_is_refused(self, copy: Path, name: str, harm: str) -> None:
         path = copy / "generations" / "1" / name

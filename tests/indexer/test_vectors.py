@@ -1,4 +1,4 @@
-"""The image index against exact search, and the PDQ index against counting bits."""
+"""The image index against exact search."""
 
 from pathlib import Path
 
@@ -7,8 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from heldout.fingerprints import distances
-from indexer.copies import PdqIndex, build_pdq_index
 from indexer.vectors import ImageIndex, build_image_index, factory_string, unit_rows
 
 N, D, N_QUERIES = 20_000, 64, 200
@@ -107,38 +105,3 @@ def test_short_answers_are_padded(rows: npt.NDArray[np.float16], n: int, tmp_pat
     assert (positions[:, n:] == -1).all()
     assert np.isneginf(scores[:, n:]).all()
     assert (np.sort(positions[:, :n]) == np.arange(n)).all()
-
-
-@pytest.mark.parametrize("flat_up_to", [10_000, 0])
-def test_the_pdq_index_finds_all_planted_copies(tmp_path: Path, flat_up_to: int) -> None:
-    rng = np.random.default_rng(5)
-    hashes = rng.integers(0, 256, (10_000, 32), dtype=np.uint8)
-    queries = hashes[:100].copy()
-    for row in range(len(queries)):
-        flips = np.zeros(256, dtype=np.uint8)
-        flips[rng.choice(256, row % 32, replace=False)] = 1
-        queries[row] ^= np.packbits(flips)
-    faiss.write_index_binary(build_pdq_index(hashes, flat_up_to=flat_up_to), str(tmp_path / "pdq"))
-    answers = PdqIndex(tmp_path / "pdq").search(queries, 31)
-    truth = distances(queries, hashes)
-    for row, (positions, near) in enumerate(answers):
-        expected = np.flatnonzero(truth[row] <= 31)
-        np.testing.assert_array_equal(np.sort(positions), expected)
-        np.testing.assert_array_equal(near, truth[row][positions])
-        assert (np.diff(near) >= 0).all()
-
-
-def test_the_radius_is_inclusive(tmp_path: Path) -> None:
-    hashes = np.zeros((1, 32), dtype=np.uint8)
-    faiss.write_index_binary(build_pdq_index(hashes), str(tmp_path / "pdq"))
-    index = PdqIndex(tmp_path / "pdq")
-    query = np.packbits(np.r_[np.ones(31, np.uint8), np.zeros(225, np.uint8)])[None]
-    assert len(index.search(query, 31)[0][0]) == 1
-    assert len(index.search(query, 30)[0][0]) == 0
-
-
-def test_no_hashes_give_no_copies(tmp_path: Path) -> None:
-    faiss.write_index_binary(build_pdq_index(np.empty((0, 32), np.uint8)), str(tmp_path / "pdq"))
-    index = PdqIndex(tmp_path / "pdq")
-    assert len(index.search(np.zeros((2, 32), np.uint8), 31)) == 2
-    assert index.search(np.empty((0, 32), np.uint8), 31) == []
