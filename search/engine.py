@@ -13,9 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypedDict, Unpack
 
+import numpy as np
+from PIL import Image
+
 from heldout.errors import HeldoutError, InputError, NotFoundError
+from heldout.fingerprints import PDQ_BYTES
 from heldout.records import Copy, DatasetInfo, Evidence, Group, Hit, HitLabel, Sample, SearchFilters, SearchResult
-from indexer.encoder import Encoder
 from indexer.generation import Generation
 from search.copies import links_of
 from search.cursor import Cursor, format_cursor, parse_cursor, question_digest
@@ -23,6 +26,7 @@ from search.filters import OptedOut, column_masks, not_opted_out, notes_of
 from search.merge import Candidate, Ref
 from search.pages import Card, Page, cut_page
 from search.picture import MAX_PICTURE_BYTES, answer_picture
+from search.query_encoder import QueryEncoder
 from search.rankings import PROVED, Answer
 from search.reading import Reading
 from search.releases import Releases, Snapshot
@@ -49,14 +53,14 @@ class PageOptions(TypedDict, total=False):
 class SearchEngine:
     """Searches every built data set below one folder."""
 
-    def __init__(self, releases: Releases, encoder: Encoder, *, opted_out: OptedOut | None = None) -> None:
+    def __init__(self, releases: Releases, encoder: QueryEncoder, *, opted_out: OptedOut | None = None) -> None:
         """Search `releases`; `opted_out` tells the filter of that name, which is refused without it."""
         self._releases = releases
         self._encoder = encoder
         self._opted_out = opted_out
 
     @classmethod
-    def open(cls, datasets_dir: Path, encoder: Encoder, *, opted_out: OptedOut | None = None) -> "SearchEngine":
+    def open(cls, datasets_dir: Path, encoder: QueryEncoder, *, opted_out: OptedOut | None = None) -> "SearchEngine":
         """Open the current generation of every data set that has one.
 
         Raises:
@@ -64,7 +68,7 @@ class SearchEngine:
             NotFoundError: the folder cannot be read.
             VerificationError: a generation's manifest does not fit its files.
         """
-        releases = Releases(datasets_dir, encoder)
+        releases = Releases(datasets_dir, encoder, warm=partial(_warm, encoder))
         for error in releases.refresh().values():
             releases.close()
             raise error
@@ -120,7 +124,7 @@ class SearchEngine:
         return self._answer("caption", text, partial(answer_caption, text=text), options)
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> QueryEncoder:
         """What queries are embedded with."""
         return self._encoder
 
@@ -202,6 +206,14 @@ class SearchEngine:
             self.refresh()
         with self._releases.lease() as snapshot:
             yield snapshot
+
+
+def _warm(encoder: QueryEncoder, generation: Generation) -> None:
+    """Ask every channel once: whoever comes first then finds sessions made and the tops of the indexes in memory."""
+    reading = Reading({generation.dataset: generation})
+    answer_text(reading, encoder, "a picture")
+    encoder.embed_images([Image.new("RGB", (8, 8))])
+    generation.search_pdq(np.zeros((1, PDQ_BYTES), np.uint8), 0)
 
 
 def _place(text: str | None, digest: str) -> Cursor | None:

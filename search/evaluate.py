@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from heldout.errors import InputError
-from indexer.encoder import Encoder
 from indexer.generation import Generation
 from search import words
 from search.engine import SearchEngine
 from search.merge import Candidate
 from search.nearest import TEXT_NPROBE, TEXT_RERANK, nearest_embeddings
+from search.query_encoder import QueryEncoder
 from search.reading import Reading
 from search.text import answer_caption, answer_text
 
@@ -120,7 +120,7 @@ def evaluate_text(engine: SearchEngine, dataset: str, queries: Mapping[str, Sequ
         return TextFigures(generation.n, figures)
 
 
-def _rankings(generation: Generation, encoder: Encoder) -> dict[str, Callable[[str], list[Candidate]]]:
+def _rankings(generation: Generation, encoder: QueryEncoder) -> dict[str, Callable[[str], list[Candidate]]]:
     only = Reading({generation.dataset: generation})
 
     def clip(query: str) -> list[Candidate]:

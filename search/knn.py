@@ -3,31 +3,36 @@
 Differences, all in the searcher's favour: copies of a query picture are never hidden by `deduplicate` or
 `use_safety_model` (those two act on the rest, from embeddings and the data set's own columns), counts over the limit
 are capped, and what cannot be done is an error with a message. There is no aesthetic and no violence model: those
-options change nothing. Bodies are parsed by hand because the clients send JSON with no or another Content-Type.
+options change nothing. Bodies are parsed by hand because the clients send JSON with no or another Content-Type, and
+off the event loop because a picture in base64 takes its time. Errors carry `message`, where the clients look, besides
+what problem+json says.
 """
 
 import base64
 import binascii
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
+import faiss
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from heldout.errors import InputError
+from heldout.errors import HeldoutError, InputError
+from heldout.fetching import Fetcher
 from heldout.pictures import decode_picture, fingerprint_image
 from heldout.records import Sample
-from indexer.encoder import Encoder
 from indexer.generation import Generation
 from search.engine import SearchEngine
 from search.nearest import TEXT_NPROBE, TEXT_RERANK
 from search.picture import MAX_PICTURE_BYTES, near_copies, same_bytes
+from search.query_encoder import QueryEncoder
 from search.reading import Reading
+from search.remote import fetch_picture
 from search.words import parse_query
 
 MAX_RESULTS: Final = 10_000
@@ -38,12 +43,25 @@ DUPLICATE_COSINE: Final = 0.94
 
 MAX_BODY_BYTES: Final = 2 * MAX_PICTURE_BYTES  # base64 and the other fields
 
+ALL_PAIRS_UP_TO: Final = 2_000
+"""Results of which each is compared with each; more are put into cells first, so that time does not grow with their
+square. Two pictures over the threshold nearly always share a cell or are in neighbouring ones."""
+_CELLS_LOOKED_AT: Final = 8
+_CELL_ROUNDS: Final = 4
+_NEIGHBOURS: Final = 32
+
 _CORS: Final = {"Access-Control-Allow-Origin": "*"}
+_PREFLIGHT: Final = {
+    **_CORS,
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type",
+    "Access-Control-Max-Age": "86400",
+}
 
 
 @dataclass(frozen=True)
 class KnnRequest:
-    """One question in clip-retrieval's words. The first of text, image and embedding that is set is asked."""
+    """One question in clip-retrieval's words. Of text, image, image_url and embedding, the first that is set, alone."""
 
     dataset: str
     n_images: int
@@ -52,6 +70,7 @@ class KnnRequest:
     """Results in all; those after the first `n_images` carry id and similarity only."""
     text: str | None
     image: bytes | None
+    image_url: str | None
     embedding: npt.NDArray[np.float32] | None
     deduplicate: bool
     safe: bool
@@ -70,30 +89,32 @@ def parse_knn_request(body: bytes) -> KnnRequest:
     if fields["modality"] != "image":
         raise InputError(f"modality {str(fields['modality'])[:20]!r} is not indexed here: ask for 'image'")
     n_images = _count(fields, "num_images", None)
-    image = None
-    if encoded := fields.get("image"):
+    text, image, image_url, embedding = fields.get("text"), None, None, None
+    # What comes later in this order is not even read: clients send their leftovers along.
+    if text := None if text is None else str(text):
+        text = parse_query(text).text
+    elif encoded := fields.get("image"):
         image = _decode_image(encoded)
-    embedding = None
-    if fields.get("embedding_input") is not None:
-        embedding = _unit_row(fields["embedding_input"])
-    text = fields.get("text") or None
-    if text is None and image is None and fields.get("image_url"):
-        raise InputError("pictures are not fetched from image_url here: send the file's bytes as base64 in image")
-    if text is None and image is None and embedding is None:
-        raise InputError("nothing is asked: give text, image or embedding_input")
+    elif address := fields.get("image_url"):
+        image_url = str(address)
+    elif (numbers := fields.get("embedding_input")) is not None:
+        embedding = _unit_row(numbers)
+    else:
+        raise InputError("nothing is asked: give text, image, image_url or embedding_input")
     return KnnRequest(
         dataset=str(fields["indice_name"]),
         n_images=n_images,
         n_ids=max(n_images, _count(fields, "num_result_ids", n_images)),
-        text=None if text is None else parse_query(str(text)).text,
+        text=text or None,
         image=image,
+        image_url=image_url,
         embedding=embedding,
         deduplicate=bool(fields.get("deduplicate")),
         safe=bool(fields.get("use_safety_model")),
     )
 
 
-def answer_knn(generation: Generation, encoder: Encoder, asked: KnnRequest) -> list[dict[str, Any]]:
+def answer_knn(generation: Generation, encoder: QueryEncoder, asked: KnnRequest) -> list[dict[str, Any]]:
     """Results of one generation, most similar first, as clip-retrieval words them.
 
     Raises:
@@ -121,30 +142,64 @@ def answer_knn(generation: Generation, encoder: Encoder, asked: KnnRequest) -> l
     return [{**described.get(sample, {}), "id": sample, "similarity": found[sample]} for sample in shown]
 
 
-def router(get_engine: Callable[..., SearchEngine]) -> APIRouter:
-    """clip-retrieval's routes, on the engine that the dependency `get_engine` gives."""
+def router(get_engine: Callable[..., SearchEngine], get_fetcher: Callable[..., Fetcher]) -> APIRouter:
+    """clip-retrieval's routes, on the engine and the fetcher that the two dependencies give."""
     routes = APIRouter(tags=["clip-retrieval"])
     Engine = Annotated[SearchEngine, Depends(get_engine)]  # noqa: N806 - a type
+    Fetch = Annotated[Fetcher, Depends(get_fetcher)]  # noqa: N806 - a type
 
     @routes.get("/indices-list", summary="Names of the data sets")
-    def indices_list(engine: Engine) -> JSONResponse:
-        return JSONResponse([dataset.name for dataset in engine.datasets()], headers=_CORS)
+    def indices_list(engine: Engine) -> Response:
+        return _json([dataset.name for dataset in engine.datasets()])
 
     @routes.post("/knn-service", summary="Nearest samples of a text, picture or embedding")
-    async def knn_service(request: Request, engine: Engine) -> JSONResponse:
-        asked = parse_knn_request(await _body(request))
-        return JSONResponse(await run_in_threadpool(_knn, engine, asked), headers=_CORS)
+    async def knn_service(request: Request, engine: Engine, fetcher: Fetch) -> Response:
+        async def answer() -> Response:
+            asked = await run_in_threadpool(parse_knn_request, await _body(request))
+            if asked.image_url is not None:
+                asked = replace(asked, image=await fetch_picture(fetcher, asked.image_url))
+            return await run_in_threadpool(lambda: _json(_knn(engine, asked)))
+
+        return await _told(answer())
 
     @routes.post("/metadata", summary="Metadata of samples by id")
-    async def metadata(request: Request, engine: Engine) -> JSONResponse:
-        fields = _json_object(await _body(request))
-        ids, name = fields.get("ids"), fields.get("indice_name")
-        if not isinstance(ids, list) or not all(type(each) is int for each in ids) or not isinstance(name, str):
-            raise InputError("the request needs ids (a list of integers) and indice_name")
-        samples = await run_in_threadpool(engine.samples, name, ids[:MAX_RESULTS])
-        return JSONResponse([{"id": each.id, "metadata": _metadata(each)} for each in samples], headers=_CORS)
+    async def metadata(request: Request, engine: Engine) -> Response:
+        body = await _body(request)
+        return await _told(run_in_threadpool(_metadata_of, engine, body))
+
+    @routes.options("/indices-list", include_in_schema=False)
+    @routes.options("/knn-service", include_in_schema=False)
+    @routes.options("/metadata", include_in_schema=False)
+    async def preflight() -> Response:
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers=_PREFLIGHT)
 
     return routes
+
+
+async def _told(answer: Awaitable[Response]) -> Response:
+    """The answer, or the caller's mistake in the form that clip-retrieval's clients show."""
+    try:
+        return await answer
+    except HeldoutError as error:
+        if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        status = HTTPStatus(error.http_status)
+        told = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": str(error)}
+        return _json(told | {"message": str(error)}, status, "application/problem+json")
+
+
+def _json(value: object, status: int = 200, media_type: str = "application/json") -> Response:
+    content = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Response(content.encode("utf-8", "replace"), status, headers=_CORS, media_type=media_type)
+
+
+def _metadata_of(engine: SearchEngine, body: bytes) -> Response:
+    fields = _json_object(body)
+    ids, name = fields.get("ids"), fields.get("indice_name")
+    if not isinstance(ids, list) or not all(type(each) is int for each in ids) or not isinstance(name, str):
+        raise InputError("the request needs ids (a list of integers) and indice_name")
+    samples = engine.samples(name, ids[:MAX_RESULTS])
+    return _json([{"id": each.id, "metadata": _metadata(each)} for each in samples])
 
 
 def _knn(engine: SearchEngine, asked: KnnRequest) -> list[dict[str, Any]]:
@@ -152,7 +207,9 @@ def _knn(engine: SearchEngine, asked: KnnRequest) -> list[dict[str, Any]]:
         return answer_knn(generation, engine.encoder, asked)
 
 
-def _embed_image(generation: Generation, encoder: Encoder, data: bytes) -> tuple[npt.NDArray[np.float32], set[int]]:
+def _embed_image(
+    generation: Generation, encoder: QueryEncoder, data: bytes
+) -> tuple[npt.NDArray[np.float32], set[int]]:
     """The picture's embedding, and its proved copies."""
     image = decode_picture(data)
     query = fingerprint_image(image, data)
@@ -176,19 +233,46 @@ def _with_copies(
 def _duplicates(generation: Generation, ids: list[int]) -> set[int]:
     """All but the most similar of each set connected by cosine above the threshold; `ids` are best first."""
     rows = generation.embeddings(ids)
-    hidden = np.zeros(len(ids), dtype=bool)
-    seen = np.zeros(len(ids), dtype=bool)
+    neighbours = _all_pairs(rows) if len(ids) <= ALL_PAIRS_UP_TO else _nearest_pairs(rows)
+    seen: set[int] = set()
+    hidden: set[int] = set()
     for position in range(len(ids)):
-        if seen[position]:
+        if position in seen:
             continue
-        seen[position] = True
+        seen.add(position)
         ring = [position]
         while ring:
-            alike = (rows @ rows[ring].T > DUPLICATE_COSINE).any(axis=1) & ~seen
-            seen |= alike
-            hidden |= alike
-            ring = np.flatnonzero(alike).tolist()
-    return {sample for sample, is_hidden in zip(ids, hidden.tolist(), strict=True) if is_hidden}
+            ring = list({other for place in ring for other in neighbours(place).tolist()} - seen)
+            seen.update(ring)
+            hidden.update(ring)
+    return {ids[position] for position in hidden}
+
+
+Neighbours = Callable[[int], npt.NDArray[np.int64]]
+"""Positions of the rows over the threshold with the row at a position."""
+
+
+def _all_pairs(rows: npt.NDArray[np.float32]) -> Neighbours:
+    alike = rows @ rows.T > DUPLICATE_COSINE
+    return lambda place: np.flatnonzero(alike[place])
+
+
+def _nearest_pairs(rows: npt.NDArray[np.float32]) -> Neighbours:
+    """By the nearest rows of each, within its own cell and those around it."""
+    n, d = rows.shape
+    cells = faiss.IndexIVFFlat(faiss.IndexFlatIP(d), d, int(n**0.5), faiss.METRIC_INNER_PRODUCT)
+    cells.cp.niter, cells.nprobe = _CELL_ROUNDS, _CELLS_LOOKED_AT
+    cells.train(rows)
+    cells.add(rows)
+    cosines, nearest = cells.search(rows, _NEIGHBOURS)
+    # Both ways: a row in a crowd is near to one whose own nearest are others.
+    ones, columns = np.nonzero((cosines > DUPLICATE_COSINE) & (nearest >= 0))
+    others = nearest[ones, columns]
+    starts, ends = np.concatenate([ones, others]), np.concatenate([others, ones])
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], ends[order]
+    limits = np.searchsorted(starts, np.arange(n + 1))
+    return lambda place: ends[limits[place] : limits[place + 1]]
 
 
 def _metadata(sample: Sample) -> dict[str, Any]:

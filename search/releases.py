@@ -18,8 +18,8 @@ from typing import Final
 import faiss
 
 from heldout.errors import ConflictError, HeldoutError, NotFoundError
-from indexer.encoder import Encoder
 from indexer.generation import Generation, current_generation
+from search.query_encoder import QueryEncoder
 
 PREVIOUS_KEPT_S: Final = 900.0
 """How long a replaced generation goes on answering further pages, from the refresh that replaced it."""
@@ -78,8 +78,17 @@ class Snapshot:
 class Releases:
     """Opens the finished generations below one folder of releases, and swaps them. Fit for many threads."""
 
-    def __init__(self, datasets_dir: Path, encoder: Encoder, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        datasets_dir: Path,
+        encoder: QueryEncoder,
+        *,
+        warm: Callable[[Generation], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Look below `datasets_dir`; `warm` is called with each generation before requests see it."""
         self._dir = datasets_dir
+        self._warm = warm
         self._encoder = encoder
         self._clock = clock
         self._replaced_at: dict[str, float] = {}  # data set -> when its previous generation was; under _refreshing
@@ -171,6 +180,8 @@ class Releases:
                 f"are embedded with {self._encoder.tag} (d={self._encoder.d}): serve it with its own model, or "
                 f"ingest and build it again with this one"
             )
+        if self._warm is not None:
+            self._warm(opened)
         return opened
 
     def _swap(self, snapshot: Snapshot) -> None:

@@ -8,10 +8,10 @@ their own name.
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from indexer.encoder import Encoder
 from search import merge, words
 from search.merge import Candidate, Ref
 from search.nearest import TEXT_NPROBE, TEXT_RERANK, nearest_embeddings
+from search.query_encoder import QueryEncoder
 from search.rankings import Answer, Listed
 from search.reading import Reading
 from search.words import Query
@@ -39,7 +39,7 @@ NAME_SHARE: Final = 0.2
 a few captions with "hand", but "by jane doe" is in many with "jane doe"."""
 
 
-def answer_text(reading: Reading, encoder: Encoder, text: str) -> Answer:
+def answer_text(reading: Reading, encoder: QueryEncoder, text: str) -> Answer:
     """Pictures that look like the text, or whose caption says it or a part of it.
 
     Quoted phrases must stand in the caption, so then only captions answer, ranked with CLIP's help.

@@ -1,48 +1,88 @@
-"""The picture of a multipart upload, read into memory and nowhere else.
+"""The form of a multipart upload, read into memory and nowhere else.
 
 Starlette's form parser spills parts over 1 MB to temporary files on disk; query pictures are not to touch it. So the
 body is counted as it arrives, refused when it gets too large, and parsed with the spill-over switched off.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from heldout.errors import InputError
 from search.picture import MAX_PICTURE_BYTES
 
 FIELD: Final = "picture"
+URL_FIELD: Final = "picture_url"
 
-_ENVELOPE_BYTES: Final = 64 * 1024  # boundaries, headers and small fields around the picture
+_ENVELOPE_BYTES: Final = 256 * 1024  # boundaries, headers and small fields around the picture
+_MAX_FIELDS: Final = 200
 
 
 class _InMemory(MultiPartParser):
     spool_max_size = MAX_PICTURE_BYTES + _ENVELOPE_BYTES  # never reached: the stream ends before
 
 
-async def read_picture(request: Request) -> bytes:
-    """Bytes of the field `picture`.
+@dataclass(frozen=True)
+class Upload:
+    """A form as sent."""
+
+    picture: bytes | None
+    """Bytes of the file in the field `picture`; empty where the browser sent the field without a file."""
+    fields: Mapping[str, Sequence[str]]
+    """All other fields, by name."""
+
+    def one(self, name: str) -> str:
+        """The first value of a field, without white space around it; empty where there is none."""
+        return next(iter(self.fields.get(name, ())), "").strip()
+
+
+async def read_upload(request: Request) -> Upload:
+    """The form, held in memory.
 
     Raises:
-        InputError: not multipart, no such field, or larger than `MAX_PICTURE_BYTES`.
+        InputError: not multipart, or larger than a picture of `MAX_PICTURE_BYTES` and some fields.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise InputError(f"this is not a form: send the file as multipart/form-data, in the field {FIELD!r}")
-    parser = _InMemory(request.headers, _bounded(request), max_files=1, max_fields=20)
+    parser = _InMemory(request.headers, _bounded(request), max_files=1, max_fields=_MAX_FIELDS)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise InputError(f"the form cannot be read ({error.message}): send one file in the field {FIELD!r}") from error
     try:
-        upload = form.get(FIELD)
-        if not isinstance(upload, UploadFile):
-            raise InputError(f"the form has no file in the field {FIELD!r}: choose a picture")
-        return await upload.read()
+        fields: dict[str, list[str]] = {}
+        picture = None
+        for name, value in form.multi_items():
+            if isinstance(value, str):
+                fields.setdefault(name, []).append(value)
+            elif name == FIELD:
+                picture = await value.read()
+        return Upload(picture, fields)
     finally:
         await form.close()
+
+
+async def read_picture(request: Request) -> bytes:
+    """Bytes of the field `picture`.
+
+    Raises:
+        InputError: as `read_upload`, or there is no such file.
+    """
+    return picture_in(await read_upload(request))
+
+
+def picture_in(upload: Upload) -> bytes:
+    """Bytes of the field `picture`.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if upload.picture is None:
+        raise InputError(f"the form has no file in the field {FIELD!r}: choose a picture and send the file")
+    return upload.picture
 
 
 async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:

@@ -11,13 +11,16 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 
 import heldout
+from heldout.addresses import AddressGuard
+from heldout.fetching import Fetcher, FetchLimits
 from indexer.encoder import Encoder
 from registry import api as registry_api
 from search import api as search_api
 from search import knn as search_knn
+from search.picture import MAX_PICTURE_BYTES
 from web import claim_pages, lab_pages, search_pages
 from web.background import Refresher
-from web.deps import ConditionsDep, EngineDep, RegistryDep, get_engine, get_registry
+from web.deps import ConditionsDep, EngineDep, RegistryDep, get_engine, get_fetcher, get_registry
 from web.middleware import BodyLimit, RequestLog, SecurityHeaders
 from web.pages import STATIC_DIR, Pages
 from web.parts import Parts
@@ -25,6 +28,9 @@ from web.problems import add_problem_handlers
 from web.publishing import AutoPublisher
 from web.settings import Settings
 from web.static_files import ListFiles, LogFiles, SiteFiles
+
+PICTURE_LIMITS = FetchLimits(max_bytes=MAX_PICTURE_BYTES, connect_s=5, read_s=5, total_s=15, concurrency=32, per_host=4)
+"""For pictures that somebody waits for."""
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +52,9 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
         app.state.conditions = [job.condition for job in jobs]
         tasks = [asyncio.create_task(job.run()) for job in jobs]
         try:
-            yield
+            async with Fetcher(guard=AddressGuard(allow=settings.allowed_networks), limits=PICTURE_LIMITS) as fetcher:
+                app.state.fetcher = fetcher
+                yield
         finally:
             for task in tasks:
                 task.cancel()
@@ -70,8 +78,8 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, is_https=settings.base_url.startswith("https://"))
-    app.include_router(search_api.router(get_engine))
-    app.include_router(search_knn.router(get_engine))
+    app.include_router(search_api.router(get_engine, get_fetcher))
+    app.include_router(search_knn.router(get_engine, get_fetcher))
     app.include_router(registry_api.router(get_registry))
     for module in (search_pages, claim_pages, lab_pages):
         app.include_router(module.routes)

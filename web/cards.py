@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 from heldout.records import Copy, Evidence, Group, Hit, Sample, SearchResult
 from indexer.samples import STATUS_CORRUPT, STATUS_NO_PICTURE, STATUS_NOT_FETCHED
+from search.picks import format_picks
 from web.contexts import Card, CardSample, OptedOut, Section
-from web.selection import format_picks
 
 SampleRef = tuple[str, int]
 """(data set, id)."""
@@ -137,6 +137,8 @@ def _evidence(hit: Hit, kind: str) -> str:
             return "The same address"
         case "pdq":
             return f"{best.value:.0f} of 256 fingerprint bits differ"
+        case "geometry":
+            return "Shows the same picture, cut, framed or covered in part"
         case "clip":
             return f"{'Fits the words' if kind == 'text' else 'Looks alike'}: {best.value:.2f}, not verified"
         case "caption" | "site":
@@ -144,7 +146,7 @@ def _evidence(hit: Hit, kind: str) -> str:
 
 
 def _evidence_word(evidence: Evidence, label: str) -> str:
-    return {"bytes": "same file", "url": "same address", "pdq": "copy"}.get(evidence.channel, label)
+    return {"bytes": "same file", "url": "same address", "pdq": "copy", "geometry": "part"}.get(evidence.channel, label)
 
 
 def _copy_word(copy: Copy) -> str:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from heldout.fetching import Fetcher
 from registry.service import Registry
 from search.engine import SearchEngine
 from web.background import Condition
@@ -18,6 +19,12 @@ def get_engine(request: Request) -> SearchEngine:
     """The search engine."""
     engine: SearchEngine = request.app.state.engine
     return engine
+
+
+def get_fetcher(request: Request) -> Fetcher:
+    """What fetches pictures that strangers name."""
+    fetcher: Fetcher = request.app.state.fetcher
+    return fetcher
 
 
 def get_registry(request: Request) -> Registry:
@@ -51,6 +58,7 @@ def get_conditions(request: Request) -> list[Condition]:
 
 
 EngineDep = Annotated[SearchEngine, Depends(get_engine)]
+FetcherDep = Annotated[Fetcher, Depends(get_fetcher)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 PagesDep = Annotated[Pages, Depends(get_pages)]

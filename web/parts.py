@@ -1,10 +1,14 @@
 """What the service is made of, opened before it serves."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from heldout.records import Sample
 from indexer.encoder import Encoder, load_encoder
 from registry.service import Registry
+from search.batching import BatchingEncoder
 from search.engine import SearchEngine
 from web.settings import Settings
 from web.suggestions import Suggestions, read_queries
@@ -27,8 +31,13 @@ class Parts:
         """
         suggestions = Suggestions(read_queries(settings.suggestions))
         registry = _open_registry(settings)
+
+        def opted_out(samples: Sequence[Sample]) -> list[bool]:
+            return [covered is not None for covered in registry.opted_out(samples)]
+
         try:
-            engine = SearchEngine.open(settings.datasets_dir, encoder or load_encoder(settings.encoder))
+            batching = BatchingEncoder(encoder or load_encoder(settings.encoder), lanes=_lanes(settings.workers))
+            engine = SearchEngine.open(settings.datasets_dir, batching, opted_out=opted_out)
         except BaseException:
             registry.close()
             raise
@@ -38,6 +47,11 @@ class Parts:
         """Close all of them."""
         self.registry.close()
         self.engine.close()
+
+
+def _lanes(workers: int) -> int:
+    """Runs of the model that one of so many processes keeps going: one for each processor they have between them."""
+    return max(1, (os.cpu_count() or 1) // workers)
 
 
 def _open_registry(settings: Settings) -> Registry:

@@ -1,16 +1,13 @@
 """What somebody ticked, as form fields, and what it stands for as subjects of a claim. Pure.
 
-    pick=demo@3:17,204         samples of a generation of a data set; parts are joined by ";" when copies span data sets
-    picture=<pdq>.<quality>.<sha256>     the picture that was searched with, by its fingerprints
-    address=https://...        the address that was searched for
-
-A pick names the generation because ids mean other samples in the next one.
+pick=demo@3:17,204         samples of a generation of a data set, as `search.picks` writes them
+picture=<pdq>.<quality>.<sha256>     the picture that was searched with, by its fingerprints
+address=https://...        the address that was searched for
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -19,22 +16,13 @@ from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY, distances
 from heldout.records import ImageSubject, Sample, Subject, UrlSubject
 from heldout.urls import canonical_key
 from indexer.orientations import orientations
+from search.picks import Pick, parse_picks
 
 MAX_SELECTED = 2_000
 """Samples in one opt-out made by ticking. More than anybody ticks; whole portfolios have better ways."""
 
-_PART = re.compile(r"(?P<dataset>[^@:;]{1,300})@(?P<generation>\d{1,9}):(?P<ids>\d{1,18}(?:,\d{1,18})*)", re.ASCII)
 _PICTURE = re.compile(r"(?P<pdq>[0-9a-f]{64})\.(?P<quality>\d{1,3})\.(?P<sha256>[0-9a-f]{64})", re.ASCII)
 _AGAIN = "search again and tick what is yours"
-
-
-@dataclass(frozen=True)
-class Pick:
-    """Samples of one generation of one data set."""
-
-    dataset: str
-    generation: int
-    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -69,17 +57,6 @@ class Subjects:
         return addresses + pictures
 
 
-def format_picks(samples: Iterable[Sample], generations: dict[str, int]) -> str:
-    """Value of the checkbox that stands for these samples."""
-    ids: dict[str, list[int]] = {}
-    for sample in samples:
-        ids.setdefault(sample.dataset, []).append(sample.id)
-    return ";".join(
-        f"{quote(dataset, safe='')}@{generations[dataset]}:{','.join(map(str, dict.fromkeys(of_it)))}"
-        for dataset, of_it in ids.items()
-    )
-
-
 def format_picture(picture: ImageSubject) -> str:
     """Value of the field that stands for a picture given by its fingerprints, its SHA-256 known."""
     return f"{picture.pdq}.{picture.quality}.{picture.sha256}"
@@ -88,10 +65,7 @@ def format_picture(picture: ImageSubject) -> str:
 def fields_of(selection: Selection) -> list[tuple[str, str]]:
     """The form fields that give the selection back, in a fixed order."""
     return [
-        *(
-            ("pick", f"{quote(pick.dataset, safe='')}@{pick.generation}:{','.join(map(str, pick.ids))}")
-            for pick in selection.picks
-        ),
+        *(("pick", str(pick)) for pick in selection.picks),
         *(("picture", format_picture(picture)) for picture in selection.pictures),
         *(("address", address) for address in selection.addresses),
     ]
@@ -103,15 +77,12 @@ def parse_selection(fields: Iterable[tuple[str, str]]) -> Selection:
     Raises:
         InputError: nothing was ticked, too much was, or a field is not one this site made.
     """
-    ids: dict[tuple[str, int], dict[int, None]] = {}
+    picked: list[str] = []
     pictures: dict[str, ImageSubject] = {}
     addresses: dict[str, None] = {}
     for name, value in fields:
         if name == "pick":
-            for part in value.split(";"):
-                match = _match(_PART, part)
-                key = (unquote(match["dataset"]), int(match["generation"]))
-                ids.setdefault(key, {}).update(dict.fromkeys(int(each) for each in match["ids"].split(",")))
+            picked.append(value)
         elif name == "picture":
             match = _match(_PICTURE, value)
             if int(match["quality"]) > 100:
@@ -120,13 +91,16 @@ def parse_selection(fields: Iterable[tuple[str, str]]) -> Selection:
         elif name == "address":
             canonical_key(value)
             addresses[value] = None
-    n = sum(map(len, ids.values())) + len(pictures) + len(addresses)
+    try:
+        picks = parse_picks(picked)
+    except InputError as error:
+        raise InputError(f"This page sent something that does not fit ({error}): {_AGAIN}.") from error
+    n = sum(len(pick.ids) for pick in picks) + len(pictures) + len(addresses)
     if n == 0:
         raise InputError("Nothing was ticked: go back and tick the pictures that are yours.")
     if n > MAX_SELECTED:
         raise InputError(f"{n:,} copies are ticked: opt out up to {MAX_SELECTED:,} at a time.")
-    picks = tuple(Pick(dataset, number, tuple(sorted(of_it))) for (dataset, number), of_it in sorted(ids.items()))
-    return Selection(picks, tuple(pictures[key] for key in sorted(pictures)), tuple(sorted(addresses)))
+    return Selection(tuple(picks), tuple(pictures[key] for key in sorted(pictures)), tuple(sorted(addresses)))
 
 
 def subjects_of(selection: Selection, samples: Sequence[Sample]) -> Subjects:

@@ -4,6 +4,7 @@ Frozen and read once, in `web.__main__`; everything below takes arguments. Each 
 what happens when it is left out.
 """
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -36,6 +37,17 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on.")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that serve. They share the port, the mapped index files and the database.",
+    )
+    fetch_networks: str = Field(
+        default="",
+        description="Networks besides the public Internet that pictures may be fetched from, separated by commas: "
+        "`127.0.0.0/8` for a demo on one machine. Left out: none.",
+    )
     base_url: str = Field(
         default="http://127.0.0.1:8000",
         description="The address people and labs see, without a slash at the end. Part of commands shown on the site.",
@@ -88,6 +100,17 @@ class Settings(BaseSettings):
             raise ValueError(f"HELDOUT_CONTACT is {value!r}: give an e-mail address or the address of a page")
         return value
 
+    @field_validator("fetch_networks")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            _parse_networks(value)
+        except ValueError as error:
+            raise ValueError(
+                f"HELDOUT_FETCH_NETWORKS is {value!r} ({error}): give networks such as 127.0.0.0/8, separated by commas"
+            ) from error
+        return value
+
     @model_validator(mode="after")
     def _safe_in_production(self) -> Self:
         if self.environment == "production":
@@ -100,6 +123,15 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def allowed_networks(self) -> list[IPv4Network | IPv6Network]:
+        """`fetch_networks`, parsed."""
+        return _parse_networks(self.fetch_networks)
+
+    @property
     def origin_of_new_log(self) -> str:
         """Name for a new log: the one set, else its address without the scheme."""
         return self.origin or f"{urlsplit(self.base_url).netloc}{urlsplit(self.base_url).path}/log"
+
+
+def _parse_networks(text: str) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(part.strip()) for part in text.split(",") if part.strip()]

@@ -5,8 +5,11 @@ import io
 import json
 import random
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +17,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
 from hypothesis import settings
 from PIL import Image, ImageDraw, ImageOps
 
+from heldout.addresses import LOOPBACK, AddressGuard
+from heldout.errors import HeldoutError
+from heldout.fetching import Fetcher, FetchLimits
 from heldout.pictures import pdq_orientations
 from indexer.build import build
 from indexer.ingest import ingest
+from indexer.preprocess import Preprocess
 from search.engine import SearchEngine
 
 settings.register_profile("search", deadline=None)  # times vary too much on a busy machine
@@ -40,6 +49,16 @@ class PatchEncoder:
     def __init__(self, tag: str = "patches/4x4") -> None:
         self.tag = tag
         self.d = 48
+        self.precision = "float32"
+        self.preprocess = Preprocess((64, 64), (0.0,) * 3, (1.0,) * 3, "bicubic", "squash", 0)
+        self.batch = self.threads = 4
+
+    def claim_thread(self) -> None:
+        """Nothing to claim."""
+
+    def embed_fitted(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """(n, 48) float32 unit rows."""
+        return self.embed_images([Image.fromarray(each) for each in pixels])
 
     def embed_images(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
         """(n, 48) float32 unit rows."""
@@ -269,3 +288,58 @@ def grow() -> Callable[[Path, PatchEncoder], None]:
 def build_more(other_world: World) -> Callable[[Path, PatchEncoder], Path]:
     """Builds what data set `more` holds in a new folder, by an encoder."""
     return lambda release, encoder: build_release(other_world, release, encoder)
+
+
+@pytest.fixture(scope="session")
+def app_of() -> Callable[..., FastAPI]:
+    """Makes an application of routers, with errors as JSON."""
+
+    def app_of(engine: SearchEngine, *routers: Callable[..., APIRouter]) -> FastAPI:
+        @asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            async with Fetcher(guard=AddressGuard(allow=LOOPBACK), limits=FetchLimits(total_s=10)) as fetcher:
+                app.state.fetcher = fetcher
+                yield
+
+        def get_fetcher(request: Request) -> Fetcher:
+            fetcher: Fetcher = request.app.state.fetcher
+            return fetcher
+
+        app = FastAPI(lifespan=lifespan)
+        for router in routers:
+            app.include_router(router(lambda: engine, get_fetcher))
+
+        @app.exception_handler(HeldoutError)
+        def problem(_: Request, error: HeldoutError) -> JSONResponse:
+            return JSONResponse({"detail": str(error)}, status_code=error.http_status)
+
+        return app
+
+    return app_of
+
+
+@pytest.fixture
+def web_of() -> Iterator[Callable[[dict[str, bytes]], str]]:
+    """Starts a web server on loopback that has files by path; its address. Everything else is a 404."""
+    with ExitStack() as stack:
+
+        def web_of(files: dict[str, bytes]) -> str:
+            class Files(BaseHTTPRequestHandler):
+                def do_GET(self) -> None:
+                    data = files.get(self.path)
+                    self.send_response(200 if data is not None else 404)
+                    self.send_header("Content-Length", str(len(data or b"")))
+                    self.end_headers()
+                    self.wfile.write(data or b"")
+
+                def log_message(self, *_: object) -> None:
+                    """Say nothing."""
+
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Files))
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield web_of

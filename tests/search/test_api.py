@@ -2,16 +2,14 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from heldout.errors import HeldoutError
 from heldout.records import SearchResult
 from search import api, knn, uploads
 from search.engine import SearchEngine
@@ -21,16 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def client(engine: SearchEngine) -> Iterator[TestClient]:
-    app = FastAPI()
-    app.include_router(api.router(lambda: engine))
-    app.include_router(knn.router(lambda: engine))
-
-    @app.exception_handler(HeldoutError)
-    def problem(_: Request, error: HeldoutError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=error.http_status)
-
-    with TestClient(app) as opened:
+def client(engine: SearchEngine, app_of: Callable[..., FastAPI]) -> Iterator[TestClient]:
+    with TestClient(app_of(engine, api.router, knn.router)) as opened:
         yield opened
 
 
@@ -142,7 +132,7 @@ def test_data_sets_are_listed(client: TestClient, engine: SearchEngine) -> None:
 
 
 def test_one_sample_is_shown(client: TestClient, engine: SearchEngine) -> None:
-    assert client.get("/v1/samples/art/3").json() == engine.samples("art", [3])[0].model_dump()
+    assert client.get("/v1/samples/art/3").json() == engine.samples("art", [3])[0].model_dump(mode="json")
     assert client.get("/v1/samples/art/999999").status_code == 404
     assert client.get("/v1/samples/none/1").status_code == 404
     assert client.get("/v1/samples/art/3", params={"generation": 77}).status_code == 409
@@ -170,3 +160,62 @@ def test_a_sample_without_picture_has_no_thumbnail(client: TestClient, engine: S
     response = client.get(f"/v1/thumbnails/art/{lost.sample.id}.webp")
     assert response.status_code == 404
     assert "no picture" in response.json()["detail"]
+
+
+def test_a_picture_is_searched_with_by_its_address(
+    client: TestClient, engine: SearchEngine, world: "World", web_of: Callable[[dict[str, bytes]], str]
+) -> None:
+    data = world.picture(world.works[0])
+    address = web_of({"/mine.png": data})
+    response = client.post("/v1/search", params={"k": 2}, files={"picture_url": (None, f"{address}/mine.png")})
+    assert response.status_code == 200, response.text
+    assert SearchResult.model_validate_json(response.content) == engine.search_picture(data, k=2)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://10.0.0.1/a.png", "not on the public Internet"),
+        ("http://169.254.169.254/latest/meta-data/", "not on the public Internet"),
+        ("http://[::ffff:10.0.0.1]/a.png", "not on the public Internet"),
+        ("http://0x0a000001/a.png", "not on the public Internet"),
+        ("file:///etc/passwd", "not a web address"),
+        ("gopher://example.org/", "not a web address"),
+        ("http://" + "a" * 20_000, "characters long"),
+    ],
+)
+def test_addresses_that_are_not_fetched_from_are_422(client: TestClient, url: str, says: str) -> None:
+    response = client.post("/v1/search", files={"picture_url": (None, url)})
+    assert response.status_code == 422
+    assert says in response.json()["detail"]
+
+
+def test_a_file_and_an_address_at_once_are_refused(client: TestClient) -> None:
+    files = [("picture", ("a.png", b"x")), ("picture_url", (None, "http://example.org/a.png"))]
+    assert client.post("/v1/search", files=files).status_code == 422
+
+
+def test_examples_of_the_documentation_are_answered(client: TestClient) -> None:
+    """Every example of every parameter, run as it stands; those of a filter beside an example of a question."""
+    document = client.get("/openapi.json").json()
+    parameters = document["paths"]["/v1/search"]["get"]["parameters"]
+    examples = {
+        each["name"]: [example["value"] for example in each.get("examples", {}).values()] for each in parameters
+    }
+    doors = ("text", "url", "site", "caption")
+    assert all(examples[door] for door in doors)
+    asked = [{door: value} for door in doors for value in examples[door]]
+    asked += [
+        {"site": "jane.example", name: value} for name in examples if name not in doors for value in examples[name]
+    ]
+    assert len(asked) > 10
+    for params in asked:
+        response = client.get("/v1/search", params=params)
+        assert response.status_code == 200, (params, response.text)
+        assert SearchResult.model_validate_json(response.content).generations
+
+
+def test_every_route_documents_what_it_can_refuse(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, method in (("/v1/search", "get"), ("/v1/search", "post"), ("/v1/search/check", "post")):
+        assert {"200", "404", "409", "422", "503"} <= paths[path][method]["responses"].keys()

@@ -2,16 +2,14 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from heldout.errors import HeldoutError
 from search import knn
 from search.engine import SearchEngine
 
@@ -20,15 +18,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def client(engine: SearchEngine) -> Iterator[TestClient]:
-    app = FastAPI()
-    app.include_router(knn.router(lambda: engine))
-
-    @app.exception_handler(HeldoutError)
-    def problem(_: Request, error: HeldoutError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=error.http_status)
-
-    with TestClient(app) as opened:
+def client(engine: SearchEngine, app_of: Callable[..., FastAPI]) -> Iterator[TestClient]:
+    with TestClient(app_of(engine, knn.router)) as opened:
         yield opened
 
 
@@ -167,7 +158,10 @@ def test_metadata_is_given_by_id(client: TestClient, engine: SearchEngine) -> No
         _clip_client(text="red", modality="text"),
         _clip_client(text="red", num_images="many"),
         _clip_client(image="!"),
-        _clip_client(image_url="http://localhost/"),
+        _clip_client(image_url="http://10.0.0.1/a.png"),
+        _clip_client(image_url="file:///etc/passwd"),
+        _clip_client(text="\x00\x1b"),
+        _clip_client(text="a" * 10_000),
         _clip_client(embedding_input=[1.0, 2.0]),
         _clip_client(embedding_input=[0.0] * 48),
         _clip_client(embedding_input="x"),
@@ -177,7 +171,56 @@ def test_metadata_is_given_by_id(client: TestClient, engine: SearchEngine) -> No
 def test_what_cannot_be_answered_is_422_with_a_reason(client: TestClient, body: bytes) -> None:
     response = client.post("/knn-service", content=body)
     assert response.status_code == 422
-    assert response.json()["detail"]
+    assert response.json()["message"] == response.json()["detail"] != ""
+    assert response.headers["access-control-allow-origin"] == "*"
+
+
+def test_what_comes_first_is_asked_and_the_rest_not_even_read(client: TestClient, world: "World") -> None:
+    image = base64.b64encode(world.picture(world.works[1])).decode()
+    rubbish = {"image": "!", "image_url": "file:///etc/passwd", "embedding_input": "x"}
+    assert _ask(client, **rubbish | {"text": "red"}) == _ask(client, text="red")
+    assert _ask(client, **rubbish | {"image": image}) == _ask(client, image=image)
+    assert client.post("/knn-service", content=_clip_client(**rubbish | {"image": None})).status_code == 422
+
+
+def test_a_picture_is_fetched_from_image_url(
+    client: TestClient, world: "World", web_of: Callable[[dict[str, bytes]], str]
+) -> None:
+    data = world.picture(world.works[1])
+    address = web_of({"/mine.png": data})
+    by_bytes = _ask(client, image=base64.b64encode(data).decode())
+    assert _ask(client, image_url=f"{address}/mine.png", embedding_input=[1.0]) == by_bytes
+    missing = client.post("/knn-service", content=_clip_client(image_url=f"{address}/none.png"))
+    assert missing.status_code == 422
+    assert "status 404" in missing.json()["message"]
+
+
+def test_a_page_elsewhere_may_ask(client: TestClient) -> None:
+    for path in ("/knn-service", "/metadata", "/indices-list"):
+        response = client.options(path, headers={"Origin": "https://front.example"})
+        assert response.status_code == 204
+        assert response.headers["access-control-allow-origin"] == "*"
+        assert "Content-Type" in response.headers["access-control-allow-headers"]
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, 2**80])
+def test_ids_are_not_rounded(client: TestClient, number: int) -> None:
+    response = client.post("/metadata", content=json.dumps({"ids": [number], "indice_name": "art"}))
+    assert response.status_code == 404
+    assert str(number) in response.json()["message"]
+
+
+def test_duplicates_among_many_results_are_found_as_among_few() -> None:
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((6_000, 32)).astype(np.float32)
+    rows[3_000:] = rows[:3_000] + 0.1 * rng.standard_normal((3_000, 32)).astype(np.float32)  # a copy of each
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    every, few = knn._all_pairs(rows), knn._nearest_pairs(rows)
+    expected = {(one, int(other)) for one in range(6_000) for other in every(one) if other != one}
+    found = {(one, int(other)) for one in range(6_000) for other in few(one) if other != one}
+    assert len(expected) >= 6_000
+    assert found <= expected
+    assert len(found) >= 0.99 * len(expected)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"ids": ["1"], "indice_name": "art"}', b'{"ids": [1]}'])

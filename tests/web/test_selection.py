@@ -6,12 +6,11 @@ from hypothesis import strategies as st
 
 from heldout.errors import InputError
 from heldout.records import ImageSubject, Sample, UrlSubject
+from search.picks import Pick, format_picks
 from web.selection import (
     MAX_SELECTED,
-    Pick,
     Selection,
     fields_of,
-    format_picks,
     format_picture,
     parse_selection,
     subjects_of,

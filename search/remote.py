@@ -1,0 +1,51 @@
+"""A picture to search with, fetched from the address that somebody gave.
+
+Never from a private one: the fetcher's guard decides, after name resolution and on every redirect. What went wrong is
+said in words of ours, not in the outside world's: the reasons of a resolver or a socket would tell strangers about
+this machine's network.
+"""
+
+from typing import Final
+
+from heldout.errors import InputError
+from heldout.fetching import Fetched, Fetcher
+
+MAX_URL_CHARS: Final = 16_384
+
+_WHY: Final = {
+    "bad_url": "it is not a web address with http or https",
+    "refused_address": "it is not on the public Internet",
+    "dns": "there is no such host",
+    "timeout": "its server took too long",
+    "too_large": "the file is too large",
+    "too_many_redirects": "its redirects do not end",
+    "tls": "its certificate is not valid",
+    "connect": "its server cannot be reached",
+}
+
+
+async def fetch_picture(fetcher: Fetcher, url: str) -> bytes:
+    """The file at an address; whether it is a picture shows when it is decoded.
+
+    Raises:
+        InputError: the address cannot be fetched from; the message says why.
+    """
+    text = url.strip()
+    if len(text) > MAX_URL_CHARS:
+        raise InputError(
+            f"the picture's address is {len(text):,} characters long: give one of at most {MAX_URL_CHARS:,}"
+        )
+    fetched = await fetcher.get(text if "://" in text else f"https://{text}")
+    if fetched.status != "ok":
+        raise InputError(
+            f"the picture at {text[:200]} could not be fetched: {why_not(fetched)}. Download it yourself and search "
+            "with the file"
+        )
+    return fetched.body
+
+
+def why_not(fetched: Fetched) -> str:
+    """Why nothing was fetched, for people, without anything that the network's own words would give away."""
+    if fetched.http_status is not None and fetched.status.startswith("http_"):
+        return f"its server answered with status {fetched.http_status}"
+    return _WHY.get(fetched.status, "its server did not answer as it should")
