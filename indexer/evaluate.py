@@ -24,9 +24,9 @@ from heldout.pictures import decode_picture, pdq_orientations
 from indexer.encoder import Encoder
 from indexer.figures import CopyRecall, Evaluation
 from indexer.generation import Generation
+from indexer.planning import Shard, plan_shards
 from indexer.readers import open_shard
 from indexer.samples import STATUS_OK
-from indexer.shards import plan_shards
 from indexer.transforms import TRANSFORMS
 
 TWIN_SIDE: Final = 32
@@ -149,7 +149,7 @@ def _originals(
     for shard in plan_shards(pictures):
         if shard.name not in first_ids:
             raise InputError(f"{shard.source} is not a shard of {generation.dataset}: give the shards it was made from")
-        for sample_id, key, data in _shard_pictures(shard.source, first_ids[shard.name]):
+        for sample_id, key, data in _shard_pictures(shard, first_ids[shard.name]):
             if sample_id in wanted and data is not None:
                 if keys[sample_id] != key:
                     raise InputError(f"{shard.source} is not the shard that was ingested: sample {key} is out of place")
@@ -159,9 +159,9 @@ def _originals(
     return found
 
 
-def _shard_pictures(source: Path, first_id: int) -> Iterator[tuple[int, str, bytes | None]]:
+def _shard_pictures(shard: Shard, first_id: int) -> Iterator[tuple[int, str, bytes | None]]:
     sample_id = first_id
-    for batch in open_shard(source).batches():
+    for batch in open_shard(shard).batches():
         for key, data in zip(batch.table["key"].to_pylist(), batch.pictures, strict=True):
             yield sample_id, key, data
             sample_id += 1

@@ -1,58 +1,39 @@
-"""Shards of the field's own layouts, read as batches: img2dataset's webdataset tars and parquet files.
+"""Shards of the field's own layouts, read as batches; `open_shard` chooses the reader by the shard's kind.
 
 A tar's members are found by one pass over its headers; the pictures are then read where they lie, in row order, so
-that memory holds one batch of them. A parquet file of the same stem beside a tar is img2dataset's list of all its
-samples, those that failed included; it then gives the rows and their order.
+that memory holds one batch of them. A parquet file of the same stem beside a tar or folder is img2dataset's list of all
+its samples, those that failed included; it then gives the rows and their order.
 """
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from heldout.errors import InputError
+from indexer.batches import Batch, make_batch
+from indexer.parquet_rows import iter_tables, open_parquet, read_whole
+from indexer.planning import Kind, Shard
+from indexer.repeats import Repeats
 from indexer.samples import (
-    STATUS_CORRUPT,
+    NEEDED,
     STATUS_NO_PICTURE,
     STATUS_NOT_FETCHED,
-    STATUS_OK,
     ColumnMapping,
     binary_columns,
-    kept_name,
     map_columns,
-    sha256_column,
-    size_column,
+    picture_bytes,
     text_column,
-    unsafe_column,
 )
-from indexer.shards import sibling_of
-from indexer.tar_members import MAX_PICTURE_BYTES, Member, index_tar, metadata_of, read_at
+from indexer.tar_members import MAX_PICTURE_BYTES, Member, Read, index_tar, metadata_of, read_tar
 
 PICTURE_BATCH: Final = 128
 """Rows of a batch that holds pictures, at most."""
 BATCH_BYTES: Final = 32 * 1024 * 1024
-"""A batch from a tar ends at so many bytes of pictures, or with the first one that goes beyond."""
-TABLE_BATCH: Final = 32_768
-"""Rows of a batch that holds none."""
-_SUCCESS: Final = frozenset({"success", "ok", ""})
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of a shard, in order.
-
-    `table` holds the fixed columns that need no picture, then the kept ones; `pictures` the files' bytes, None where
-    `status` says why.
-    """
-
-    table: pa.Table
-    pictures: list[bytes | None]
-    kept: tuple[str, ...]
+"""A batch ends at so many bytes of pictures, or with the first one that goes beyond."""
 
 
 class ShardReader(Protocol):
@@ -60,75 +41,110 @@ class ShardReader(Protocol):
 
     n_rows: int
     mapping: ColumnMapping
+    d: int | None
+    """Length of the embeddings that the source brings; None if it brings none."""
+    notes: Counter[str]
+    """What was odd -> in how many rows; complete when the batches are."""
 
     def batches(self) -> Iterator[Batch]:
         """All rows once, in row order.
 
         Raises:
-            InputError: the file turns out to be damaged.
+            InputError: a file turns out to be damaged.
         """
         ...
 
 
-def open_shard(path: Path, *, overrides: Mapping[str, str] | None = None) -> ShardReader:
-    """Open a `.tar` or `.parquet` shard.
+def open_shard(shard: Shard, *, overrides: Mapping[str, str] | None = None) -> ShardReader:
+    """Open a shard whose files are here.
 
     Raises:
-        InputError: not a shard, truncated, or without a URL or caption column; says what to do.
+        InputError: a file is no such shard, is truncated, or lacks a needed column; says what to do.
     """
-    if path.suffix == ".tar":
-        return TarReader(path, overrides=overrides)
-    return ParquetReader(path, overrides=overrides)
+    if shard.kind is Kind.TAR:
+        return open_tar(shard, overrides)
+    if shard.kind is Kind.PICTURES:
+        from indexer.folders import open_pictures
+
+        return open_pictures(shard, overrides)
+    if shard.kind is Kind.EMBEDDINGS:
+        from indexer.embeddings_source import EmbeddingsReader
+
+        return EmbeddingsReader(shard, overrides)
+    if shard.kind is Kind.INDEX:
+        from indexer.import_index import IndexReader
+
+        return IndexReader(shard, overrides)
+    return ParquetReader(shard.paths[0], overrides)
 
 
 class ParquetReader:
     """Samples of a parquet file; a column of bytes named like a picture (`jpg`, `png`, ...) holds them."""
 
-    def __init__(self, path: Path, *, overrides: Mapping[str, str] | None = None) -> None:
+    d: int | None = None
+
+    def __init__(self, path: Path, overrides: Mapping[str, str] | None = None) -> None:
         self._path = path
-        self._file = _open_parquet(path)
+        self._file = open_parquet(path)
         schema = self._file.schema_arrow
         self.n_rows: int = self._file.metadata.num_rows
         self.mapping = map_columns(schema.names, overrides=overrides, binary=binary_columns(schema), source=str(path))
+        self.notes: Counter[str] = Counter()
 
     def batches(self) -> Iterator[Batch]:
         """As `ShardReader.batches`."""
         picture = self.mapping.roles.get("picture")
-        size = PICTURE_BATCH if picture else TABLE_BATCH
+        repeats = Repeats(self.notes)
         row = 0
-        try:
-            for record_batch in self._file.iter_batches(batch_size=size):
-                table = pa.Table.from_batches([record_batch])
-                data = table[picture].to_pylist() if picture else [None] * len(table)
-                missing = STATUS_NO_PICTURE if picture else STATUS_NOT_FETCHED
-                yield _batch(table, self.mapping, data, row=row, missing=missing, shard=self._path.stem)
-                row += len(table)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{self._path} is damaged after row {row} ({error}): get it again") from error
+        for table in iter_tables(self._file, self._path, max_rows=PICTURE_BATCH if picture else None):
+            data: list[bytes | None] = picture_bytes(table[picture]) if picture else [None] * len(table)
+            refused = {}
+            for i, cell in enumerate(data):
+                if cell is not None and len(cell) > MAX_PICTURE_BYTES:
+                    refused[i], data[i] = _too_large(len(cell)), None
+            yield repeats.watch(
+                make_batch(
+                    table,
+                    self.mapping,
+                    data,
+                    row=row,
+                    missing=STATUS_NO_PICTURE if picture else STATUS_NOT_FETCHED,
+                    shard=self._path.stem,
+                    notes=self.notes,
+                    refused=refused,
+                )
+            )
+            row += len(table)
+        repeats.close()
 
 
-class TarReader:
-    """Samples of a webdataset tar: members `KEY.jpg`, `KEY.txt`, `KEY.json`, and the parquet file beside it, if any."""
+class MembersReader:
+    """Samples whose pictures lie one by one, in a tar or a folder, with the table of what is said of them."""
 
-    def __init__(self, path: Path, *, overrides: Mapping[str, str] | None = None) -> None:
-        self._path = path
-        members = index_tar(path)
-        sibling = sibling_of(path)
-        self._members: Sequence[Member | None]
-        if sibling is not None:
-            table, self._members = _join(_read_parquet(sibling), members, overrides, sibling)
-            source = sibling
-        else:
-            table, self._members = metadata_of(members, path), members
-            source = path
-        self._table = table
+    d: int | None = None
+
+    def __init__(
+        self,
+        name: str,
+        members: Sequence[Member | None],
+        table: pa.Table,
+        mapping: ColumnMapping,
+        opened: Callable[[], AbstractContextManager[Read]],
+    ) -> None:
+        """`members`: one a row of `table`, None where nothing lies; `opened`: gives the function that reads them."""
+        self._name = name
+        self._members = members
+        self._opened = opened
+        self.table = table
         self.n_rows = len(table)
-        self.mapping = map_columns(table.column_names, overrides=overrides, source=str(source))
+        self.mapping = mapping
+        self.notes: Counter[str] = Counter()
 
     def batches(self) -> Iterator[Batch]:
         """As `ShardReader.batches`."""
         start = 0
-        with self._path.open("rb") as file:
+        repeats = Repeats(self.notes)
+        with self._opened() as read:
             while start < self.n_rows:
                 pictures: list[bytes | None] = []
                 refused: dict[int, str] = {}
@@ -136,131 +152,93 @@ class TarReader:
                 for member in self._members[start : start + PICTURE_BATCH]:
                     place = None if member is None else member.picture
                     if place is not None and place[1] > MAX_PICTURE_BYTES:
-                        refused[len(pictures)] = (
-                            f"the picture has {place[1]:,} bytes, over the limit of {MAX_PICTURE_BYTES:,}"
-                        )
+                        refused[len(pictures)] = _too_large(place[1])
                         place = None
-                    pictures.append(None if place is None else read_at(file, place))
+                    pictures.append(None if place is None else read(place))
                     n_bytes += 0 if place is None else place[1]
                     if n_bytes >= BATCH_BYTES:
                         break
-                table, row = self._table.slice(start, len(pictures)), start
+                table, row = self.table.slice(start, len(pictures)), start
                 start += len(pictures)  # before the yield: the consumer lets go of the pictures
-                yield _batch(
-                    table,
-                    self.mapping,
-                    pictures,
-                    row=row,
-                    missing=STATUS_NO_PICTURE,
-                    shard=self._path.stem,
-                    refused=refused,
+                yield repeats.watch(
+                    make_batch(
+                        table,
+                        self.mapping,
+                        pictures,
+                        row=row,
+                        missing=STATUS_NO_PICTURE,
+                        shard=self._name,
+                        notes=self.notes,
+                        refused=refused,
+                    )
                 )
+        repeats.close()
 
 
-def _open_parquet(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a parquet file, or is truncated ({error}): get it again") from error
+def open_tar(shard: Shard, overrides: Mapping[str, str] | None = None) -> MembersReader:
+    """Samples of a webdataset tar: members `KEY.jpg`, `KEY.txt`, `KEY.json`, and the parquet file beside it, if any.
+
+    Raises:
+        InputError: as `open_shard`.
+    """
+    path = shard.paths[0]
+    members = index_tar(path)
+    needed = () if any(member.picture for member in members) else NEEDED
+    if len(shard.paths) > 1:
+        table, joined, mapping = join_list(shard.paths[1], members, overrides, needed)
+        return MembersReader(path.stem, joined, table, mapping, lambda: read_tar(path))
+    with read_tar(path) as read:
+        table = metadata_of(members, read, str(path))
+    mapping = map_columns(table.column_names, overrides=overrides, needed=needed, source=str(path))
+    return MembersReader(path.stem, members, table, mapping, lambda: read_tar(path))
 
 
-def _read_parquet(path: Path) -> pa.Table:
-    with _open_parquet(path) as file:
-        try:
-            return file.read()
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} is damaged ({error}): get it again, or move it away") from error
+def join_list(
+    path: Path, members: list[Member], overrides: Mapping[str, str] | None, needed: Sequence[str]
+) -> tuple[pa.Table, list[Member | None], ColumnMapping]:
+    """The rows of img2dataset's list of samples with their members, then the members that it does not list.
 
-
-def _join(
-    table: pa.Table, members: list[Member], overrides: Mapping[str, str] | None, sibling: Path
-) -> tuple[pa.Table, list[Member | None]]:
-    """The parquet's rows with the tar's members, then the members it does not list."""
-    mapping = map_columns(table.column_names, overrides=overrides, source=str(sibling))
+    Raises:
+        InputError: the list is damaged, or has no key column.
+    """
+    table = read_whole(path)
+    mapping = map_columns(table.column_names, overrides=overrides, needed=needed, source=str(path))
     column = mapping.roles.get("key")
     if column is None:
         raise InputError(
-            f"{sibling} has no key column, so its rows cannot be found in the tar: "
+            f"{path} has no key column, so its rows cannot be found in the files beside it: "
             f"name it with --columns key=COLUMN, or move the file away"
         )
+    # A list that was written by way of numbers has lost the zeros that the files' names begin with.
+    numbers = not pa.types.is_string(table[column].type) and not pa.types.is_large_string(table[column].type)
     by_key: dict[str, deque[Member]] = {}
     for member in members:
-        by_key.setdefault(member.key, deque()).append(member)
-    keys = text_column(table[column])
-    joined: list[Member | None] = [by_key[key].popleft() if by_key.get(key) else None for key in keys.to_pylist()]
+        by_key.setdefault(_plain(member.key) if numbers else member.key, deque()).append(member)
+    keys: list[str | None] = text_column(table[column]).to_pylist()
+    joined: list[Member | None] = []
+    for row, key in enumerate(keys):
+        found = by_key.get(_plain(key) if numbers and key is not None else key or "")
+        joined.append(found.popleft() if found else None)
+        keys[row] = _found_key(joined[-1], key)
+    table = table.set_column(table.schema.get_field_index(column), column, pa.array(keys, pa.string()))
     unlisted = [member for group in by_key.values() for member in group]
     if unlisted:
-        # The key column may be of a type that does not hold the tar's names.
-        table = table.set_column(table.schema.get_field_index(column), column, keys)
         extra = pa.table({column: pa.array([member.key for member in unlisted], pa.string())})
         table = pa.concat_tables([table, extra], promote_options="default")
         joined.extend(unlisted)
-    return table, joined
+    return table, joined, mapping
 
 
-def _batch(
-    source: pa.Table,
-    mapping: ColumnMapping,
-    pictures: list[bytes | None],
-    *,
-    row: int,
-    missing: str,
-    shard: str,
-    refused: Mapping[int, str] = MappingProxyType({}),
-) -> Batch:
-    """Rows of a source as a batch: roles filled, kept columns behind them. `refused`: row -> why its picture was."""
-    n, roles = len(source), mapping.roles
-
-    def text(role: str) -> list[str | None]:
-        if role not in roles:
-            return [None] * n
-        values: list[str | None] = text_column(source[roles[role]]).to_pylist()
-        return values
-
-    keys = [f"{shard}:{row + i}" if key is None else key for i, key in enumerate(text("key"))]
-    statuses, reasons = _statuses(text("status"), text("reason"), pictures, missing, refused)
-    none = pa.nulls(n, pa.int32())
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {
-        "key": pa.array(keys, pa.string()),
-        "shard": pa.array([shard] * n, pa.string()),
-        "row": pa.array(range(row, row + n), pa.int32()),
-        "url": pa.array(text("url"), pa.string()),
-        "caption": pa.array(text("caption"), pa.string()),
-        "width": size_column(source[roles["width"]]) if "width" in roles else none,
-        "height": size_column(source[roles["height"]]) if "height" in roles else none,
-        "status": pa.array(statuses, pa.string()),
-        "reason": pa.array(reasons, pa.string()),
-        "sha256": sha256_column(source[roles["sha256"]]) if "sha256" in roles else pa.nulls(n, pa.binary(32)),
-        "unsafe": unsafe_column(source),
-    }
-    for name in mapping.kept:
-        columns[kept_name(name)] = source[name]
-    return Batch(pa.table(columns), pictures, tuple(kept_name(name) for name in mapping.kept))
+def _found_key(member: Member | None, key: str | None) -> str | None:
+    """The key as the files have it, where there are any."""
+    return key if member is None else member.key
 
 
-def _statuses(
-    said: list[str | None],
-    reasons: list[str | None],
-    pictures: list[bytes | None],
-    missing: str,
-    refused: Mapping[int, str],
-) -> tuple[list[str], list[str | None]]:
-    """Status and reason of each row before its picture is looked at; drops what claims success without a picture."""
-    statuses: list[str] = []
-    for i, (status, picture) in enumerate(zip(said, pictures, strict=True)):
-        failed = status is not None and status not in _SUCCESS
-        if failed:
-            statuses.append(str(status))
-            pictures[i] = None
-        elif i in refused:
-            statuses.append(STATUS_CORRUPT)
-            reasons[i] = refused[i]
-        elif picture is None:
-            statuses.append(missing)
-        elif not picture:
-            statuses.append(STATUS_CORRUPT)
-            reasons[i] = "the picture is empty (0 bytes)"
-            pictures[i] = None
-        else:
-            statuses.append(STATUS_OK)
-    return statuses, reasons
+def _plain(key: str) -> str:
+    """A whole number without what writers of tables change in it: `000042` and `42.0` are both 42."""
+    digits = key.removesuffix(".0")
+    return str(int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 40 else key
+
+
+def _too_large(size: int) -> str:
+    return f"the picture has {size:,} bytes, over the limit of {MAX_PICTURE_BYTES:,}"

@@ -5,6 +5,7 @@ img2dataset output), by name and case-insensitive; what no role claims is kept u
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -50,13 +51,14 @@ _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "url": ("url", "image_url", "img_url"),
         # LAION-COCO also has `top_caption`, made by a model: the alt text is what names an artist.
         "caption": ("caption", "text", "alt_text", "alttext", "alt"),
-        "key": ("key", "uid", "sample_id", "id"),
+        # clip-retrieval writes a webdataset's keys as `image_path`.
+        "key": ("key", "uid", "sample_id", "id", "image_path"),
         "width": ("original_width", "width"),
         "height": ("original_height", "height"),
         "status": ("status",),
         "reason": ("error_message",),
         "sha256": ("sha256",),
-        "picture": ("jpg", "jpeg", "png", "webp", "image", "image_bytes"),
+        "picture": ("jpg", "jpeg", "png", "webp", "image", "image_bytes", "bytes"),
     }
 )
 """Role -> names that fill it, best first."""
@@ -79,23 +81,35 @@ class ColumnMapping:
 
     def describe(self) -> str:
         """One line for a person: `url <- URL, caption <- TEXT; kept: LICENSE`."""
-        filled = ", ".join(f"{role} <- {column}" for role, column in self.roles.items())
-        return f"{filled}; kept: {', '.join(self.kept) or 'nothing else'}"
+        filled = [f"{role} <- {column}" for role, column in self.roles.items()]
+        filled += [f"no {role}" for role in NEEDED if role not in self.roles]
+        return f"{', '.join(filled)}; kept: {', '.join(self.kept) or 'nothing else'}"
+
+
+NEEDED: Final = ("url", "caption")
+"""Roles without which a list of samples is most likely one whose columns have names that nobody told us."""
 
 
 def map_columns(
-    names: Sequence[str], *, overrides: Mapping[str, str] | None = None, binary: Iterable[str] = (), source: str
+    names: Sequence[str],
+    *,
+    overrides: Mapping[str, str] | None = None,
+    binary: Iterable[str] = (),
+    needed: Iterable[str] = NEEDED,
+    source: str,
 ) -> ColumnMapping:
     """Detect the roles of a source's columns.
 
     Args:
         names: The columns, in order.
-        overrides: Role -> column, from the user.
+        overrides: Role -> column, from the user; an empty column says that there is none.
         binary: Those columns that hold bytes; only they can be the picture.
+        needed: Roles that must be filled, unless the user says that there is no such column. A picture makes up for
+            any of them: its sample can be found without.
         source: The file, for messages.
 
     Raises:
-        InputError: no URL or caption column is recognised, or an override names a column or role that is not there.
+        InputError: a needed role is not filled, or an override names a column or role that is not there.
     """
     if len(set(names)) != len(names):
         raise InputError(f"{source} has two columns of one name: it has {_shown(names)}; write it again with one")
@@ -103,14 +117,17 @@ def map_columns(
     for role, column in (overrides or {}).items():
         if role not in ROLES:
             raise InputError(f"--columns names the unknown role {role!r}: known are {', '.join(ROLES)}")
+        if not column:
+            roles.pop(role, None)
+            continue
         if column not in names:
             raise InputError(f"{source} has no column {column!r} for {role}: it has {_shown(names)}")
         roles[role] = column
-    for role in ("url", "caption"):
-        if role not in roles:
+    for role in () if "picture" in roles else needed:
+        if role not in roles and role not in (overrides or {}):
             raise InputError(
                 f"{source} has no {role.upper() if role == 'url' else role} column: it has {_shown(names)}; "
-                f"name it with --columns {role}=COLUMN"
+                f"name it with --columns {role}=COLUMN, or say --columns {role}= if there is none"
             )
     consumed = set(roles.values())
     kept = tuple(name for name in names if name not in consumed and name not in _STRAY)
@@ -131,9 +148,31 @@ def _detect(names: Sequence[str], holds_bytes: set[str]) -> dict[str, str]:
     return roles
 
 
-def kept_name(name: str) -> str:
-    """Name of a kept source column in `samples.parquet`: its own, or `source_...` where ours has that name."""
-    return f"source_{name}" if name.lower() in FIXED_SCHEMA.names else name
+def kept_names(names: Iterable[str]) -> dict[str, str]:
+    """Source column -> its name in `samples.parquet`: its own, or `source_...` where ours, or another, has that."""
+    given: dict[str, str] = {}
+    taken = set(FIXED_SCHEMA.names)
+    for name in sorted(names, key=lambda name: name.lower() in taken):  # those that keep their names come first
+        new = f"source_{name}" if name.lower() in FIXED_SCHEMA.names else name
+        while new in taken:
+            new = f"source_{new}"
+        taken.add(new)
+        given[name] = new
+    return {name: given[name] for name in names}
+
+
+def kept_column(column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """A kept column as it is, but text as valid UTF-8."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    return text_column(column) if _is_text(kind) else column
+
+
+def key_column(column: pa.ChunkedArray) -> pa.Array:
+    """Keys as text. Numbers that pandas made float, because some were missing, are whole ones again."""
+    if pa.types.is_floating(column.type):
+        with suppress(pa.ArrowInvalid):  # not whole ones
+            column = column.cast(pa.int64())
+    return text_column(column)
 
 
 def text_column(column: pa.ChunkedArray) -> pa.Array:
@@ -217,8 +256,21 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def binary_columns(schema: pa.Schema) -> list[str]:
-    """Names of the columns that hold bytes."""
-    return [field.name for field in schema if _is_bytes(field.type)]
+    """Names of the columns that hold bytes, or a struct with a field `bytes`, as Hugging Face writes pictures."""
+    return [field.name for field in schema if _is_bytes(field.type) or _is_picture_struct(field.type)]
+
+
+def _is_picture_struct(kind: pa.DataType) -> bool:
+    at = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
+    return at >= 0 and _is_bytes(kind.field(at).type)
+
+
+def picture_bytes(column: pa.ChunkedArray) -> list[bytes | None]:
+    """Cells of one of `binary_columns`."""
+    if pa.types.is_struct(column.type):
+        column = pc.struct_field(column, "bytes")
+    cells: list[bytes | None] = column.to_pylist()
+    return cells
 
 
 def _shown(names: Sequence[str]) -> str:

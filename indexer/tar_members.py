@@ -1,24 +1,25 @@
 """What a webdataset tar holds: where each sample's files lie, and the table of its own `.json` and `.txt` files.
 
 Both come from strangers. What goes beyond a bound below costs its sample that one file, with the reason beside it.
+A folder of pictures (`indexer.folders`) is read in the same way.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import pyarrow as pa
 
 from heldout.errors import InputError
 from heldout.tars import iter_parts
+from indexer.batches import MAX_TEXT_BYTES
 from indexer.samples import ROLE_NAMES
 
 MAX_PICTURE_BYTES: Final = 320 * 1024 * 1024
 """Bytes of a picture; uncompressed RGB of the 100 megapixels that are decoded at most has 300 million."""
-MAX_TEXT_BYTES: Final = 1024 * 1024
-"""Bytes of a `.txt` or `.json`; those of img2dataset have a few thousand."""
 MAX_SHARD_TEXT_BYTES: Final = 256 * 1024 * 1024
 """Bytes of all of them in a shard, which are held in memory at once, some ten times as large; img2dataset's have 20 MB.
 A shard with more is set aside."""
@@ -27,7 +28,13 @@ MAX_JSON_DEPTH: Final = 32
 MAX_FIELDS: Final = 1_000
 """Names of fields in a shard's JSON files together: each becomes a column of all rows. img2dataset writes about 20.
 Those that fill a role, such as `url`, are read whatever came before."""
-PICTURE_SUFFIXES: Final = frozenset({"jpg", "jpeg", "png", "webp", "gif", "avif", "bmp", "tif", "tiff", "jfif"})
+PICTURE_SUFFIXES: Final = frozenset(
+    {"jpg", "jpeg", "png", "webp", "gif", "avif", "bmp", "tif", "tiff", "jfif", "heic", "heif"}
+)
+
+Place = tuple[int, int]
+"""Where a file lies, and its bytes: its offset in a tar, or its number among a folder's files."""
+Read = Callable[[Place], bytes]
 
 
 @dataclass
@@ -35,19 +42,25 @@ class Member:
     """One sample of a tar."""
 
     key: str
-    files: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Suffix -> (offset, size)."""
+    files: dict[str, Place] = field(default_factory=dict)
+    """Suffix -> place."""
 
     @property
-    def picture(self) -> tuple[int, int] | None:
-        """(offset, size) of the first picture."""
+    def picture(self) -> Place | None:
+        """Place of the first picture."""
         return next((place for suffix, place in self.files.items() if suffix in PICTURE_SUFFIXES), None)
 
 
-def read_at(file: BinaryIO, place: tuple[int, int]) -> bytes:
-    """Bytes of a member's file."""
-    file.seek(place[0])
-    return file.read(place[1])
+@contextmanager
+def read_tar(path: Path) -> Iterator[Read]:
+    """A function that reads a tar's files by their places."""
+    with path.open("rb") as file:
+
+        def read(place: Place) -> bytes:
+            file.seek(place[0])
+            return file.read(place[1])
+
+        yield read
 
 
 def index_tar(path: Path) -> list[Member]:
@@ -73,8 +86,8 @@ def index_tar(path: Path) -> list[Member]:
     return members
 
 
-def metadata_of(members: Sequence[Member], path: Path) -> pa.Table:
-    """Table of the tar's own `.json` and `.txt` files, one row a member; `error_message` says what was not read.
+def metadata_of(members: Sequence[Member], read: Read, source: str) -> pa.Table:
+    """Table of the members' own `.json` and `.txt` files, one row a member; `error_message` says what was not read.
 
     Raises:
         InputError: they hold more than `MAX_SHARD_TEXT_BYTES` together.
@@ -83,32 +96,31 @@ def metadata_of(members: Sequence[Member], path: Path) -> pa.Table:
     n_bytes = sum(size for size in texts if size <= MAX_TEXT_BYTES)
     if n_bytes > MAX_SHARD_TEXT_BYTES:
         raise InputError(
-            f"{path} holds {n_bytes:,} bytes of .json and .txt files, over the limit of {MAX_SHARD_TEXT_BYTES:,}: "
+            f"{source} holds {n_bytes:,} bytes of .json and .txt files, over the limit of {MAX_SHARD_TEXT_BYTES:,}: "
             f"pack its samples as several shards"
         )
     rows: list[dict[str, object]] = []
     names: dict[str, None] = {}
-    with path.open("rb") as file:
-        for member in members:
-            row: dict[str, object] = {"key": member.key}
-            reasons: list[str] = []
-            for suffix in ("txt", "json"):
-                if suffix not in member.files:
-                    continue
-                called = f"{path.name}: {member.key}.{suffix}"
-                if member.files[suffix][1] > MAX_TEXT_BYTES:
-                    size = member.files[suffix][1]
-                    reasons.append(f"{called} has {size:,} bytes, over the limit of {MAX_TEXT_BYTES:,}")
-                elif suffix == "txt":
-                    row["caption"] = read_at(file, member.files[suffix]).decode("utf-8", "replace")
-                else:
-                    fields, reason = _parse(read_at(file, member.files[suffix]), names)
-                    row.update(fields)
-                    reasons += [f"{called} {reason}"] if reason else []
-            if reasons:
-                row["error_message"] = "; ".join(reasons)
-            rows.append(row)
-            names.update(dict.fromkeys(row))
+    last = source.rpartition("/")[2]
+    for member in members:
+        row: dict[str, object] = {"key": member.key}
+        reasons: list[str] = []
+        for suffix in ("txt", "json"):
+            if suffix not in member.files:
+                continue
+            place, called = member.files[suffix], f"{last}: {member.key}.{suffix}"
+            if place[1] > MAX_TEXT_BYTES:
+                reasons.append(f"{called} has {place[1]:,} bytes, over the limit of {MAX_TEXT_BYTES:,}")
+            elif suffix == "txt":
+                row["caption"] = read(place).decode("utf-8", "replace")
+            else:
+                fields, reason = _parse(read(place), names)
+                row.update(fields)
+                reasons += [f"{called} {reason}"] if reason else []
+        if reasons:
+            row["error_message"] = "; ".join(reasons)
+        rows.append(row)
+        names.update(dict.fromkeys(row))
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 

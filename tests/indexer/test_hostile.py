@@ -11,15 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from heldout.errors import InputError
+from indexer.batches import MAX_TEXT_BYTES
 from indexer.ingest import IngestReport, ingest
 from indexer.onnx_encoder import OnnxEncoder
-from indexer.readers import TarReader, open_shard
+from indexer.planning import plan_shards
+from indexer.readers import open_shard, open_tar
 from indexer.tar_members import (
     MAX_FIELDS,
     MAX_JSON_DEPTH,
     MAX_PICTURE_BYTES,
     MAX_SHARD_TEXT_BYTES,
-    MAX_TEXT_BYTES,
     Member,
     metadata_of,
 )
@@ -66,7 +67,7 @@ def test_a_damaged_header_in_the_middle_sets_the_shard_aside(tmp_path: Path, mak
         (b"[" * 200_000, "is not a JSON object"),
         (b'{"a":' * (MAX_JSON_DEPTH + 1) + b"1" + b"}" * (MAX_JSON_DEPTH + 1), "is nested deeper than 32 levels"),
         (b'{"n": ' + b"9" * 10_000 + b"}", "is not a JSON object"),
-        (b'{"url": "https://a.example/"' + b" " * MAX_TEXT_BYTES + b"}", "bytes, over the limit of 1,048,576"),
+        (b'{"url": "https://a.example/"' + b" " * MAX_TEXT_BYTES + b"}", "bytes, over the limit of 4,194,304"),
     ],
 )
 def test_a_json_beyond_bounds_costs_its_sample_only_that(
@@ -104,13 +105,13 @@ def test_a_caption_file_beyond_its_bound_is_not_read(tmp_path: Path, make: Any, 
     _, release = _ingest(tmp_path / "0.tar", encoder)
     first = _samples(release)[0]
     assert (first["url"], first["caption"], first["status"]) == ("https://a.example/", None, "ok")
-    assert first["reason"] == "0.tar: 0.txt has 1,048,577 bytes, over the limit of 1,048,576"
+    assert first["reason"] == "0.tar: 0.txt has 4,194,305 bytes, over the limit of 4,194,304"
 
 
 def test_fields_beyond_their_bound_are_left_out_but_none_that_counts(tmp_path: Path) -> None:
     many = {f"f{n}": n for n in range(2 * MAX_FIELDS)}
     files = [("0.json", json.dumps(many).encode()), ("1.json", SAID), ("2.json", b'{"f0": 5, "other": 1}')]
-    table = TarReader(_pack(tmp_path / "0.tar", files))._table
+    table = open_tar(plan_shards([_pack(tmp_path / "0.tar", files)])[0]).table
     assert len(table.column_names) == MAX_FIELDS + 4  # key, error_message, url and caption
     assert table["url"].to_pylist() == [None, "https://a.example/", None]
     assert table["f0"].to_pylist() == [0, None, 5]
@@ -128,17 +129,17 @@ def test_a_picture_beyond_its_bound_is_not_read(tmp_path: Path) -> None:
         file.write(header.tobuf())
         file.seek(header.size, io.SEEK_CUR)  # a hole: takes no disk
         file.write(rest)
-    (batch,) = open_shard(path).batches()
+    (batch,) = open_shard(plan_shards([path])[0]).batches()
     assert batch.pictures == [None, b"small"]
     assert batch.table["status"].to_pylist() == ["corrupt", "ok"]
     assert "335,544,832 bytes, over the limit of 335,544,320" in batch.table["reason"].to_pylist()[0]
 
 
-def test_more_text_than_memory_should_hold_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_more_text_than_memory_should_hold_is_refused_before_it_is_read() -> None:
     n = MAX_SHARD_TEXT_BYTES // MAX_TEXT_BYTES + 1
     members = [Member(str(number), {"json": (0, MAX_TEXT_BYTES)}) for number in range(n)]
     with pytest.raises(InputError, match="as several shards"):
-        metadata_of(members, tmp_path / "0.tar")
+        metadata_of(members, lambda _place: b"", "0.tar")
 
 
 def test_names_that_are_no_utf8_and_keys_of_another_type_are_joined(

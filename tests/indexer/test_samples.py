@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from heldout.errors import InputError
-from indexer.samples import kept_name, map_columns, sha256_column, size_column, text_column, unsafe_column
+from indexer.samples import kept_names, map_columns, sha256_column, size_column, text_column, unsafe_column
 
 SCHEMAS = {
     "laion400m": (
@@ -93,8 +93,13 @@ def test_the_mapping_is_told_in_one_line() -> None:
 
 
 def test_kept_columns_do_not_shadow_ours() -> None:
-    assert kept_name("WIDTH") == "source_WIDTH"
-    assert kept_name("LICENSE") == "LICENSE"
+    names = ["WIDTH", "LICENSE", "source_WIDTH", "width"]
+    assert kept_names(names) == {
+        "WIDTH": "source_source_WIDTH",
+        "LICENSE": "LICENSE",
+        "source_WIDTH": "source_WIDTH",
+        "width": "source_width",
+    }
 
 
 def test_sizes_of_any_numeric_type_become_pixels() -> None:

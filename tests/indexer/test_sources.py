@@ -10,7 +10,8 @@ import pytest
 from heldout.errors import ConflictError, InputError
 from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
-from indexer.shards import Shard, read_done
+from indexer.planning import plan_shards
+from indexer.shards import read_done
 from indexer.sources import SEEN_FILE, record_sources, stamp
 
 
@@ -85,9 +86,9 @@ def test_equal_sources_give_equal_markers_whatever_their_times(tar: Path, encode
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tar: Path, tmp_path: Path) -> None:
-    shard = Shard("0", tar)
+    (shard,) = plan_shards([tar])
     before = stamp(shard)
     _change(tar.with_suffix(".parquet"))
     with pytest.raises(InputError, match="changed while it was read"):
-        record_sources(shard, before, tmp_path)
+        record_sources(shard, shard, before, tmp_path)
     assert not (tmp_path / SEEN_FILE).exists()

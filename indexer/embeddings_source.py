@@ -1,0 +1,110 @@
+"""Precomputed embeddings in clip-retrieval's and LAION's layout: `img_emb_N.npy` and `metadata_N.parquet`, row by row.
+
+Nothing is encoded again, and no model is loaded: whoever ingests them says which one they came from. Rows are brought
+to length one; a row that has none (zeros, or not finite) is a sample without an embedding.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from heldout.errors import InputError
+from indexer.batches import Batch, make_batch
+from indexer.parquet_rows import iter_tables, open_parquet
+from indexer.planning import Shard
+from indexer.repeats import Repeats
+from indexer.samples import STATUS_NOT_FETCHED, map_columns
+
+NO_DIRECTION = "embedding of zeros, or not finite"
+_SHORTEST = 1e-6
+"""Length below which a row says nothing; rows of any model are of about one to some tens."""
+
+
+class EmbeddingsReader:
+    """Samples with the embeddings of their pictures."""
+
+    def __init__(self, shard: Shard, overrides: Mapping[str, str] | None = None) -> None:
+        if len(shard.paths) != 2:
+            (path,) = shard.paths
+            other = "metadata/metadata_N.parquet" if path.suffix == ".npy" else "img_emb/img_emb_N.npy"
+            raise InputError(f"{path} has no {other} of its number beside it: get that, too")
+        embeddings, self._path = shard.paths
+        self._embeddings = load_embeddings(embeddings)
+        self._file = open_parquet(self._path)
+        self.n_rows: int = self._file.metadata.num_rows
+        if len(self._embeddings) != self.n_rows:
+            raise InputError(
+                f"{embeddings} has {len(self._embeddings):,} rows and {self._path.name} {self.n_rows:,}: "
+                f"they do not belong together, or one is truncated; get both again"
+            )
+        self.d: int | None = self._embeddings.shape[1]
+        self.mapping = map_columns(
+            self._file.schema_arrow.names, overrides=overrides, needed=(), source=str(self._path)
+        )
+        self.notes: Counter[str] = Counter()
+
+    def batches(self) -> Iterator[Batch]:
+        """As `ShardReader.batches`."""
+        repeats = Repeats(self.notes)
+        row = 0
+        for table in iter_tables(self._file, self._path):
+            batch = make_batch(
+                table,
+                self.mapping,
+                [None] * len(table),
+                row=row,
+                missing=STATUS_NOT_FETCHED,
+                shard=self._path.stem,
+                notes=self.notes,
+            )
+            yield repeats.watch(with_embeddings(batch, self._embeddings[row : row + len(table)], self.notes))
+            row += len(table)
+        if row != self.n_rows:
+            raise InputError(f"{self._path} is damaged: it has {row:,} rows and says {self.n_rows:,}; get it again")
+        repeats.close()
+
+
+def with_embeddings(batch: Batch, rows: npt.NDArray[Any], notes: Counter[str]) -> Batch:
+    """The batch with its samples' embeddings ((n, d) of any float type and length)."""
+    wide = np.asarray(rows, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(wide, axis=1)
+    embedded = np.flatnonzero(np.isfinite(lengths) & (lengths > _SHORTEST))
+    if len(embedded) < len(wide):
+        notes[NO_DIRECTION] += len(wide) - len(embedded)
+        reasons = batch.table["reason"].to_pylist()
+        for row in set(range(len(wide))) - set(embedded.tolist()):
+            reasons[row] = f"{reasons[row]}; {NO_DIRECTION}" if reasons[row] else NO_DIRECTION
+        at = batch.table.schema.get_field_index("reason")
+        batch = replace(batch, table=batch.table.set_column(at, "reason", pa.array(reasons, pa.string())))
+    units = (wide[embedded] / lengths[embedded, None]).astype(np.float16)
+    return replace(batch, embeddings=units, embedded=embedded)
+
+
+def load_embeddings(path: Path) -> npt.NDArray[Any]:
+    """An `.npy` file of (n, d) floats, mapped.
+
+    Raises:
+        InputError: it is no such file, or is truncated.
+    """
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        try:
+            rows = np.load(path, allow_pickle=False) if path.stat().st_size < 1024 else None  # no rows: not mappable
+        except (ValueError, OSError, EOFError):
+            rows = None
+        if rows is None or len(rows):
+            raise InputError(f"{path} is not an .npy file, or is truncated ({error}): get it again") from error
+    except (OSError, EOFError, TypeError, OverflowError, SyntaxError, MemoryError) as error:
+        raise InputError(f"{path} is not an .npy file, or is truncated ({error}): get it again") from error
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind != "f" or not rows.shape[1]:
+        said = f"{rows.dtype} of shape {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
+        raise InputError(f"{path} holds {said}: embeddings are float16 or float32 of shape (samples, d)")
+    return rows

@@ -1,0 +1,292 @@
+"""Which shards a set of sources makes: webdataset tars, parquet files, pictures, precomputed embeddings, an index.
+
+What a folder holds is told by the names in it, as the field's programs write them, here or on any fsspec file system:
+
+    00000.tar, 00000.parquet            img2dataset, webdataset: one shard; the parquet file alone is one, too
+    00000/*.jpg, 00000.parquet          img2dataset's `files`: one shard
+    img_emb/img_emb_0.npy, metadata/metadata_0.parquet    embeddings by clip-retrieval, or LAION's: one shard a pair
+    image.index, metadata/*             an index by clip-retrieval without its embeddings: parts of it
+    any/where/*.jpg, .txt, .json        pictures with sidecar texts: `PICTURES_PER_SHARD` a shard, in order of name
+
+The plan depends on names alone (and an index on its number of rows), so the same files make the same shards.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from heldout.errors import InputError
+from indexer.filesystems import Place, is_remote, list_files
+from indexer.tar_members import PICTURE_SUFFIXES
+
+PICTURES_PER_SHARD: Final = 10_000
+"""img2dataset's own number."""
+_SIDECARS: Final = frozenset({"txt", "json"})
+_INDEX_NAMES: Final = ("image.index", "image.index/populated.index")
+_INDEX_FILES: Final = ("image.index", "text.index", "metadata/")
+
+
+class Kind(StrEnum):
+    """How a shard is read."""
+
+    TAR = "tar"
+    PARQUET = "parquet"
+    PICTURES = "pictures"
+    EMBEDDINGS = "embeddings"
+    INDEX = "index"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Files to ingest together, and the name they get in the release."""
+
+    name: str
+    kind: Kind
+    root: str
+    """Folder or URL that all files lie below."""
+    files: tuple[Place, ...]
+    """The tar, then its parquet file; the parquet file; a parquet file or none, then pictures and their texts;
+    embeddings, then their metadata; the index, then its metadata."""
+    rows: tuple[int, int] | None = None
+    """First row and end, of an index's part."""
+
+    @property
+    def source(self) -> str:
+        """What messages name."""
+        return self.root if self.kind is Kind.PICTURES else str(self.files[0])
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, which must be here: `indexer.sources.localised` brings those that are not."""
+        paths = tuple(file for file in self.files if isinstance(file, Path))
+        if len(paths) != len(self.files):
+            raise AssertionError(f"{self.source} has not been brought here")
+        return paths
+
+    def name_of(self, file: Place) -> str:
+        """Path of one of the files below `root`, with slashes."""
+        return relative_name(str(file), self.root)
+
+
+def relative_name(file: str, root: str) -> str:
+    """Path of a file below a folder or URL, with slashes."""
+    return file[len(root.rstrip("/")) :].lstrip("/") if root not in {"", "."} else file
+
+
+@dataclass
+class Plan:
+    """Shards in name order."""
+
+    shards: list[Shard]
+    n_passed_over: int = 0
+    """Pictures that lie loose beside shards, and are in none."""
+
+
+@dataclass
+class _Listing:
+    """Files of one source by their path below its root; those that a shard takes are taken out."""
+
+    root: str
+    files: dict[str, Place]
+    label: str = ""
+    """Name for shards that the root itself gives: its last part."""
+    shards: list[Shard] = field(default_factory=list)
+
+    def add(self, name: str, kind: Kind, names: Sequence[str]) -> None:
+        """Make a shard of files, in this order."""
+        self.shards.append(Shard(name, kind, self.root, tuple(self.files[one] for one in names)))
+
+    def take(self, names: Sequence[str]) -> None:
+        """Leave these files out of what follows."""
+        for name in names:
+            self.files.pop(name, None)
+
+
+def plan_shards(sources: Sequence[str | Path]) -> list[Shard]:
+    """Shards of files, folders (searched whole) and fsspec URLs, in name order; see `plan`."""
+    return plan(sources).shards
+
+
+def plan(sources: Sequence[str | Path]) -> Plan:
+    """Shards of files, folders (searched whole) and fsspec URLs.
+
+    A parquet file beside a tar or folder of the same stem belongs to it. In a folder other files are passed over.
+
+    Raises:
+        InputError: a source does not exist, nothing was found, or two shards would have one name.
+        UnavailableError: a remote file system does not answer.
+    """
+    found: dict[str, Shard] = {}
+    n_passed_over = 0
+    for source in sources:
+        listing = _list(source)
+        n_passed_over += _divide(listing)
+        for shard in listing.shards:
+            if shard.name in found and found[shard.name].files != shard.files:
+                raise InputError(
+                    f"{found[shard.name].source} and {shard.source} would both be shard {shard.name}: "
+                    f"ingest them as two data sets"
+                )
+            found[shard.name] = shard
+    if not found:
+        raise InputError(f"no shard, picture or embedding in {', '.join(map(str, sources))}")
+    return Plan([found[name] for name in sorted(found)], n_passed_over)
+
+
+def _list(source: str | Path) -> _Listing:
+    if isinstance(source, str) and is_remote(source):
+        url = source.rstrip("/")
+        files = list_files(url)
+        if len(files) == 1 and files[0].url == url:
+            return _Listing(url.rpartition("/")[0], {files[0].name: files[0]})
+        named = {relative_name(str(file), url): file for file in files}
+        return _Listing(url, {name: file for name, file in named.items() if not _is_hidden(name)}, _last(url))
+    path = Path(source.removeprefix("file://")) if isinstance(source, str) else source
+    if not path.exists():
+        raise InputError(f"{path} does not exist: give shard files or folders of them")
+    if path.is_dir():
+        files_here: dict[str, Place] = {}
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            for name in names:
+                file = Path(folder, name)
+                relative = file.relative_to(path).as_posix()
+                if not _is_hidden(relative) and file.is_file():
+                    files_here[relative] = file
+        return _Listing(str(path), dict(sorted(files_here.items())), path.resolve().name)
+    beside = {path.name: path}
+    parquet = path.with_suffix(".parquet")
+    if path.suffix == ".tar" and parquet.is_file():
+        beside[parquet.name] = parquet
+    listing = _Listing(str(path.parent), beside)
+    if path.suffix not in {".tar", ".parquet"}:
+        listing.add(path.stem, Kind.PARQUET, [path.name])  # whose reader says what is wrong with it
+        listing.take([path.name])
+    return listing
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _last(url: str) -> str:
+    return PurePosixPath(url.partition("://")[2]).name
+
+
+def _divide(listing: _Listing) -> int:
+    """Make shards of a listing, most telling names first; how many pictures are in none."""
+    _take_embeddings(listing)
+    _take_indexes(listing)
+    pictures = {name: _key(name) for name in listing.files if _suffix(name) in PICTURE_SUFFIXES}
+    in_folder: dict[str, list[str]] = {}
+    for name in pictures:
+        for parent in list(PurePosixPath(name).parents)[:-1]:
+            in_folder.setdefault(str(parent), []).append(name)
+    texts = _texts(listing.files)
+    taken: set[str] = set()
+    for name in sorted(listing.files):
+        stem, suffix = _key(name), _suffix(name)
+        if suffix == "tar":
+            parquet = f"{stem}.parquet"
+            listing.add(_joined(stem), Kind.TAR, [name, parquet] if parquet in listing.files else [name])
+        elif suffix == "parquet" and f"{stem}.tar" not in listing.files:
+            inside = in_folder.get(stem, [])
+            listing.add(
+                _joined(stem), Kind.PICTURES if inside else Kind.PARQUET, [name, *_with_texts(sorted(inside), texts)]
+            )
+            taken.update(inside)
+    loose = sorted(pictures.keys() - taken)
+    if listing.shards:
+        return len(loose)
+    for number, start in enumerate(range(0, len(loose), PICTURES_PER_SHARD)):
+        chunk = loose[start : start + PICTURES_PER_SHARD]
+        listing.add(f"{listing.label or 'pictures'}-{number:05d}", Kind.PICTURES, _with_texts(chunk, texts))
+    return 0
+
+
+def _texts(files: Mapping[str, Place]) -> dict[str, list[str]]:
+    """What stands before `.txt` or `.json` -> those files."""
+    texts: dict[str, list[str]] = {}
+    for name in files:
+        if _suffix(name) in _SIDECARS:
+            texts.setdefault(_key(name), []).append(name)
+    return texts
+
+
+def _with_texts(pictures: Sequence[str], texts: Mapping[str, list[str]]) -> list[str]:
+    """Pictures and the texts of each: `a.txt` and `a.jpg.txt` both belong to `a.jpg`."""
+    named = [one for name in pictures for one in (name, *texts.get(_key(name), ()), *texts.get(name, ()))]
+    return list(dict.fromkeys(named))
+
+
+def _take_embeddings(listing: _Listing) -> None:
+    """Pairs of `img_emb` and `metadata` files by number. What lacks its other half is a shard, too: set aside."""
+    bases = {_base(name, "img_emb") for name in listing.files if _suffix(name) == "npy"} - {None}
+    for base in sorted(filter(None, bases)):
+        below = base.removesuffix("img_emb")
+        halves: dict[str, dict[str, str]] = {}
+        for name in listing.files:
+            if _base(name, "img_emb") == base and _suffix(name) == "npy":
+                halves.setdefault(_number(name), {})["npy"] = name
+            elif name.rpartition("/")[0] == f"{below}metadata" and _suffix(name) == "parquet":
+                halves.setdefault(_number(name), {})["parquet"] = name
+        for number, pair in halves.items():
+            names = [pair[half] for half in ("npy", "parquet") if half in pair]
+            listing.add(_joined(below + number), Kind.EMBEDDINGS, names)
+        _take_below(listing, tuple(below + one for one in ("img_emb/", "text_emb/", *_INDEX_FILES)))
+
+
+def _base(name: str, folder: str) -> str | None:
+    parent = name.rpartition("/")[0]
+    return parent if parent == folder or parent.endswith(f"/{folder}") else None
+
+
+def _number(name: str) -> str:
+    """The last digits of a file's name: `0012` of `img_emb_0012.npy`."""
+    digits = re.findall(r"\d+", _last_part(name))
+    return digits[-1] if digits else _key(_last_part(name))
+
+
+def _take_indexes(listing: _Listing) -> None:
+    for index in _INDEX_NAMES:
+        for name in sorted(name for name in listing.files if f"/{name}".endswith(f"/{index}")):
+            if name not in listing.files:
+                continue
+            below = name.removesuffix(index)
+            if not isinstance(listing.files[name], Path):
+                raise InputError(
+                    f"{listing.files[name]} is an index without its embeddings, which is read at random places: "
+                    f"copy its folder here first, and import that"
+                )
+            from indexer.import_index import plan_index
+
+            folder = Path(listing.root) / below
+            listing.shards.extend(plan_index(folder, prefix=_joined(below.rstrip("/"))))
+            _take_below(listing, tuple(below + one for one in _INDEX_FILES))
+
+
+def _take_below(listing: _Listing, starts: tuple[str, ...]) -> None:
+    listing.take([name for name in listing.files if name.startswith(starts)])
+
+
+def _joined(name: str) -> str:
+    """A path as the name of a shard."""
+    return name.replace("/", "__")
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _key(name: str) -> str:
+    """A path without its last suffix."""
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{last.rpartition('.')[0] or last}"
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix[1:].lower()
