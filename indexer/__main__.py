@@ -44,35 +44,33 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Decoding processes.", show_default="cores")
     ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, bfloat16 or float16; auto: as begun, else the fastest here.")
+    ] = "auto",
     *,
     as_json: AsJson = False,
 ) -> None:
     """Read, fingerprint and embed shards; run it again to go on where it stopped."""
     from indexer.encoder import load_encoder
     from indexer.ingest import ingest as run
+    from indexer.ingest import recorded_precision
     from indexer.progress import make_progress
 
+    release = _release(datasets_dir, dataset)
+    if precision == "auto":
+        precision = recorded_precision(release) or precision
     report = run(
         sources,
-        release=_release(datasets_dir, dataset),
-        encoder=load_encoder(model),
+        release=release,
+        encoder=load_encoder(model, precision=precision),
         columns=_parse_columns(columns),
         workers=workers,
         progress=make_progress(),
     )
     if as_json:
-        print(json.dumps({**vars(report), "n_samples": report.n_samples}, indent=2, default=str))
+        print(json.dumps(report.to_json(), indent=2))
     else:
-        for mapping, shards in report.mappings.items():
-            print(f"columns of {len(shards)} shards: {mapping}")
-        rate = report.n_samples / max(report.seconds, 1e-9)
-        print(
-            f"{report.n_samples:,} samples of {len(report.ingested)} shards in {report.seconds:.1f} s ({rate:,.0f}/s)"
-        )
-        if report.skipped:
-            print(f"{len(report.skipped)} shards were done before")
-        for status, n in sorted(report.statuses.items(), key=lambda item: -item[1]):
-            print(f"  {n:>9,}  {status}")
+        print("\n".join(report.lines()))
     for name, reason in report.set_aside.items():
         print(f"set aside {name}: {reason}", file=sys.stderr)
     if report.set_aside:

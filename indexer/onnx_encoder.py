@@ -6,6 +6,7 @@ The folder: `encoder.json` (model tag, d, preprocess, context length, digests), 
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ BATCH = 32
 
 
 class OnnxEncoder:
-    """See `indexer.encoder.Encoder`. Safe to call from several threads."""
+    """See `indexer.encoder.Encoder`. Safe to call from several threads, each of which computes alone."""
+
+    precision = "float32"
+    batch = BATCH
 
     def __init__(
         self,
@@ -45,9 +49,10 @@ class OnnxEncoder:
         self.preprocess = preprocess
         self.tag = tag
         self.d = d
+        self.threads = len(os.sched_getaffinity(0))
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int = 1) -> "OnnxEncoder":
+    def open(cls, folder: Path) -> "OnnxEncoder":
         """Open an exported folder; every file must have the digest that `encoder.json` says.
 
         Raises:
@@ -64,8 +69,8 @@ class OnnxEncoder:
             if found != promised["sha256"]:
                 raise VerificationError(f"{path} has SHA-256 {found}, encoder.json says {promised['sha256']}")
         return cls(
-            _open_session(folder / IMAGE_FILE, threads),
-            _open_session(folder / TEXT_FILE, threads),
+            _open_session(folder / IMAGE_FILE),
+            _open_session(folder / TEXT_FILE),
             tokenizer=ClipTokenizer.load(folder / TOKENIZER_FILE, description["context_length"]),
             preprocess=Preprocess.from_config(description["preprocess"]),
             tag=description["model_tag"],
@@ -76,8 +81,17 @@ class OnnxEncoder:
         """As `Encoder.embed_images`."""
         rows = np.empty((len(images), self.d), dtype=np.float32)
         for start in range(0, len(images), BATCH):
-            pixels = self.preprocess(images[start : start + BATCH])
-            rows[start : start + BATCH] = self._image.run(None, {"pixels": pixels})[0]
+            rows[start : start + BATCH] = self.embed_fitted(self.preprocess.stack(images[start : start + BATCH]))
+        return rows
+
+    def claim_thread(self) -> None:
+        """As `Encoder.claim_thread`; every thread does."""
+
+    def embed_fitted(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """As `Encoder.embed_fitted`."""
+        if not len(pixels):
+            return np.empty((0, self.d), dtype=np.float32)
+        rows: npt.NDArray[np.float32] = self._image.run(None, {"pixels": self.preprocess.normalise(pixels)})[0]
         return rows
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -103,14 +117,12 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1  # callers bring threads of their own
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # the arena keeps the largest batch's memory for ever
     options.log_severity_level = 3
-    # Spinning threads would eat the core that decodes the next batch.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base

@@ -91,13 +91,23 @@ class Preprocess:
 
     def __call__(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
         """(n, 3, height, width) float32, normalised; `images` are RGB."""
-        pixels = np.empty((len(images), *self.size, 3), dtype=np.float32)
+        return self.normalise(self.stack(images))
+
+    def stack(self, images: Sequence[Image.Image]) -> npt.NDArray[np.uint8]:
+        """(n, height, width, 3) uint8: RGB pictures fitted to `size`."""
+        pixels = np.empty((len(images), *self.size, 3), dtype=np.uint8)
         for row, image in enumerate(images):
             pixels[row] = np.asarray(self.fit(image))
-        pixels /= np.float32(255)
-        pixels -= np.asarray(self.mean, dtype=np.float32)
-        pixels /= np.asarray(self.std, dtype=np.float32)
-        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        return pixels
+
+    def normalise(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """(n, 3, height, width) float32 of (n, height, width, 3) uint8 fitted pictures."""
+        out = np.empty((len(pixels), 3, *self.size), dtype=np.float32)
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            plane = out[:, channel]
+            np.multiply(pixels[..., channel], np.float32(1 / (255 * std)), out=plane)
+            plane -= np.float32(mean / std)
+        return out
 
 
 def _resize(image: Image.Image, height: int, width: int, resample: Image.Resampling) -> Image.Image:

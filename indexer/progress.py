@@ -1,6 +1,7 @@
 """A progress bar on a terminal, silence elsewhere: there the log has one line per shard."""
 
 import sys
+import threading
 import time
 from typing import Protocol, TextIO
 
@@ -9,69 +10,119 @@ EVERY_S = 0.1
 
 
 class Progress(Protocol):
-    """Told what a long run does."""
+    """Told what a long run does. Several shards may be open at once, from several threads."""
 
-    def start(self, name: str, total: int) -> None:
-        """A piece of work of `total` samples begins."""
+    def start(self, n_shards: int) -> None:
+        """A run of so many shards begins."""
         ...
 
-    def advance(self, n: int) -> None:
-        """`n` more samples are done."""
+    def open(self, shard: str, n_samples: int) -> None:
+        """A shard of so many samples begins."""
+        ...
+
+    def advance(self, shard: str, n: int) -> None:
+        """`n` more of its samples are done."""
+        ...
+
+    def close(self, shard: str) -> None:
+        """The shard has ended, in one way or another; it need not have been opened."""
         ...
 
     def stop(self) -> None:
-        """The piece of work has ended."""
+        """The run has ended."""
         ...
 
 
 class NoProgress:
     """Says nothing."""
 
-    def start(self, name: str, total: int) -> None:
+    def start(self, n_shards: int) -> None:
         """As `Progress.start`."""
 
-    def advance(self, n: int) -> None:
+    def open(self, shard: str, n_samples: int) -> None:
+        """As `Progress.open`."""
+
+    def advance(self, shard: str, n: int) -> None:
         """As `Progress.advance`."""
+
+    def close(self, shard: str) -> None:
+        """As `Progress.close`."""
 
     def stop(self) -> None:
         """As `Progress.stop`."""
 
 
 class Bar:
-    """One line, redrawn: name, bar, count, rate, time left."""
+    """One line, redrawn: open shards, bar, shards, samples, rate, time left.
+
+    How many samples there are is not known before all shards were opened, so the bar and the time left count shards,
+    open ones by the share that is done.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._name = ""
-        self._total = 0
-        self._done = 0
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[int, int]] = {}
+        """Shard -> samples done, samples."""
+        self._n_shards = self._n_closed = self._n_samples = 0
         self._began = self._drawn = 0.0
 
-    def start(self, name: str, total: int) -> None:
+    def start(self, n_shards: int) -> None:
         """As `Progress.start`."""
-        self._name, self._total, self._done = name, total, 0
+        self._n_shards, self._n_closed, self._n_samples = n_shards, 0, 0
         self._began = time.monotonic()
-        self._draw()
 
-    def advance(self, n: int) -> None:
+    def open(self, shard: str, n_samples: int) -> None:
+        """As `Progress.open`."""
+        with self._lock:
+            self._open[shard] = (0, n_samples)
+            self._draw()
+
+    def advance(self, shard: str, n: int) -> None:
         """As `Progress.advance`."""
-        self._done += n
-        if time.monotonic() - self._drawn >= EVERY_S:
+        with self._lock:
+            done, total = self._open[shard]
+            self._open[shard] = (done + n, total)
+            self._n_samples += n
+            if time.monotonic() - self._drawn >= EVERY_S:
+                self._draw()
+
+    def close(self, shard: str) -> None:
+        """As `Progress.close`."""
+        with self._lock:
+            self._open.pop(shard, None)
+            self._n_closed += 1
             self._draw()
 
     def stop(self) -> None:
         """As `Progress.stop`."""
-        self._stream.write("\r\x1b[K")
-        self._stream.flush()
+        with self._lock:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        rate = self._done / max(self._drawn - self._began, 1e-9)
-        filled = WIDTH * self._done // max(self._total, 1)
-        left = f"{(self._total - self._done) / rate:,.0f} s left" if rate > 0 else ""
+        seconds = max(self._drawn - self._began, 1e-9)
+        done = self._n_closed + sum(part / max(whole, 1) for part, whole in self._open.values())
+        share = min(1.0, done / max(self._n_shards, 1))
+        filled = int(WIDTH * share)
         bar = "#" * filled + "." * (WIDTH - filled)
-        self._stream.write(f"\r\x1b[K{self._name} [{bar}] {self._done:,}/{self._total:,}  {rate:,.0f}/s  {left}")
+        left = f"  {_duration(seconds * (1 - share) / share)} left" if share > 0 else ""
+        name = " ".join(sorted(self._open)) or "-"
+        self._stream.write(
+            f"\r\x1b[K{name} [{bar}] {self._n_closed:,}/{self._n_shards:,} shards  "
+            f"{self._n_samples:,} samples  {self._n_samples / seconds:,.0f}/s{left}"
+        )
         self._stream.flush()
+
+
+def _duration(seconds: float) -> str:
+    """`45 s`, `12:30`, `3:07:05`."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if whole < 60:
+        return f"{whole} s"
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
 def make_progress(stream: TextIO = sys.stderr) -> Progress:

@@ -1,14 +1,15 @@
-"""Shards of a release: plan, name, lock, and the markers that make a run resumable.
+"""Shards of a release: their folders, the lock, and the markers that make a run resumable.
 
 A shard is done when its folder exists: the folder is written aside with `done.json` last and appears by one rename.
 """
 
+import glob
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,60 +19,17 @@ from heldout.errors import ConflictError, InputError
 SHARD_FORMAT: Final = "heldout-shard/1"
 SAMPLES_FILE, EMBEDDINGS_FILE, THUMBNAILS_FILE = "samples.parquet", "embeddings.npy", "thumbnails.arrow"
 DONE_FILE: Final = "done.json"
-_SUFFIXES: Final = frozenset({".tar", ".parquet"})
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One source file to ingest, and the name it gets in the release."""
-
-    name: str
-    source: Path
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The source and, where it is a tar, the parquet file of the same stem beside it, if there is one."""
-        sibling = sibling_of(self.source)
-        return (self.source,) if sibling is None else (self.source, sibling)
-
-
-def sibling_of(source: Path) -> Path | None:
-    """The parquet file that img2dataset writes beside a tar; None if there is none."""
-    sibling = source.with_suffix(".parquet")
-    return sibling if source.suffix == ".tar" and sibling.is_file() else None
-
-
-def plan_shards(sources: Sequence[Path]) -> list[Shard]:
-    """Shards of files and folders (searched whole), in name order.
-
-    A parquet file beside a tar of the same stem belongs to the tar. In a folder other files are passed over.
-
-    Raises:
-        InputError: a source does not exist, nothing was found, or two shards would have one name.
-    """
-    found: dict[str, Path] = {}
-    for source in sources:
-        if not source.exists():
-            raise InputError(f"{source} does not exist: give shard files or folders of them")
-        root = source if source.is_dir() else source.parent
-        paths = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
-        for path in paths:
-            if path.suffix not in _SUFFIXES and path != source:
-                continue
-            if path.suffix == ".parquet" and path.with_suffix(".tar").is_file():
-                continue
-            name = "__".join(path.relative_to(root).with_suffix("").parts)
-            if name in found and found[name] != path:
-                raise InputError(f"{found[name]} and {path} would both be shard {name}: ingest them as two data sets")
-            found[name] = path
-    if not found:
-        raise InputError(f"no .tar or .parquet shard in {', '.join(map(str, sources))}")
-    return [Shard(name, found[name]) for name in sorted(found)]
+PARTIAL_SUFFIX: Final = ".partial"
 
 
 def shards_dir(release: Path) -> Path:
     """Where the done shards of a release are."""
     return release / "shards"
+
+
+def scratch_dir(release: Path) -> Path:
+    """Where a run keeps what it brings from elsewhere, a folder a shard, until the shard is done."""
+    return release / "scratch"
 
 
 def iter_done(release: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -120,9 +78,14 @@ def lock_release(release: Path) -> Iterator[None]:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `target` by one rename, all its bytes on disk before; removed on failure."""
-    work = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+    """A folder to fill that becomes `target` by one rename, all its bytes on disk before; removed on failure.
+
+    What a killed writer of `target` left is removed. Should one still be at work, on a machine that has not heard of
+    its end, it fails: its folder has a name of its own and is gone.
+    """
+    for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}{PARTIAL_SUFFIX}"):
+        shutil.rmtree(left, ignore_errors=True)
+    work = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     work.mkdir(parents=True)
     try:
         yield work

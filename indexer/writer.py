@@ -32,7 +32,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path, d: int) -> None:
         self._folder = folder
-        self._d = d
+        self.d = d
         self._samples: pq.ParquetWriter | None = None
         self._buffer: list[pa.Table] = []
         self._schema: pa.Schema | None = None
@@ -103,7 +103,7 @@ class ShardWriter:
             self._buffer.clear()
 
     def _write_header(self, n: int) -> int:
-        header = {"descr": "<f2", "fortran_order": False, "shape": (n, self._d)}
+        header = {"descr": "<f2", "fortran_order": False, "shape": (n, self.d)}
         np.lib.format.write_array_header_1_0(self._embeddings, header)
         return self._embeddings.tell()
 

@@ -24,8 +24,9 @@ from indexer.build import build
 from indexer.generation import Generation
 from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
+from indexer.planning import plan_shards
 from indexer.samples import FIXED_SCHEMA
-from indexer.shards import lock_release, plan_shards, read_done
+from indexer.shards import lock_release, read_done
 
 
 def _samples(release: Path, shard: str) -> list[dict[str, Any]]:
@@ -178,7 +179,6 @@ class TestBadInput:
         whole = make.tar(folder / "cut.tar", make.rows(30), sibling=False)
         whole.write_bytes(whole.read_bytes()[:40_000])
         (folder / "notar.tar").write_bytes(b"no tar at all" * 100)
-        make.tar(folder / "nojson.tar", make.rows(5), sibling=False, as_json=False)
         (folder / "readme.md").write_text("not a shard")
         return folder
 
@@ -187,14 +187,13 @@ class TestBadInput:
     ) -> None:
         report = ingest([source], release=tmp_path / "release", encoder=encoder, workers=0)
         assert report.ingested == ["good"]
-        assert set(report.set_aside) == {"noparquet", "nourl", "nocaption", "cut", "notar", "nojson"}
+        assert set(report.set_aside) == {"noparquet", "nourl", "nocaption", "cut", "notar"}
         for name, words in {
             "noparquet": ("noparquet.parquet", "not a parquet file", "get it again"),
             "nourl": ("nourl.parquet", "no URL column", "TEXT", "--columns url=COLUMN"),
             "nocaption": ("nocaption.parquet", "no caption column", "URL", "--columns caption=COLUMN"),
             "cut": ("cut.tar", "truncated", "get it again"),
             "notar": ("notar.tar", "not an uncompressed tar", "get it again"),
-            "nojson": ("nojson.tar", "no URL column"),
         }.items():
             for word in words:
                 assert word in report.set_aside[name]
@@ -234,7 +233,7 @@ class TestBadInput:
     def test_nothing_to_ingest_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="does not exist"):
             plan_shards([tmp_path / "missing"])
-        with pytest.raises(InputError, match=r"no \.tar or \.parquet shard"):
+        with pytest.raises(InputError, match="no shard, picture or embedding in"):
             plan_shards([tmp_path])
 
     def test_two_shards_of_one_name_are_refused(self, tmp_path: Path, make: Any) -> None:
@@ -248,6 +247,7 @@ class TestBadInput:
 class _OtherEncoder:
     tag = "other"
     d = 3
+    precision = "float32"
 
 
 def test_a_release_keeps_to_one_model_and_one_source(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:

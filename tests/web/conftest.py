@@ -15,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image, ImageDraw, ImageOps
 
+from indexer.preprocess import Preprocess
 from web.app import create_app
 from web.settings import Settings
 
@@ -27,16 +28,28 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "browser: in Chromium, run where it is installed")
 
 
+SQUASH = Preprocess((64, 64), (0.0,) * 3, (1.0,) * 3, "bicubic", "squash", 0)
+
+
 class ColourEncoder:
     """A picture's 4 x 4 mean colours, and a text's colour words on every patch: an encoder that needs no weights."""
 
     tag = "colours/4x4"
     d = 48
+    precision = "float32"
+    preprocess = SQUASH
+    batch = threads = 4
+
+    def claim_thread(self) -> None:
+        """Nothing to claim."""
 
     def embed_images(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
         """(n, 48) float32 unit rows."""
-        small = [np.asarray(each.convert("RGB").resize((4, 4), Image.Resampling.BOX), np.float32) for each in images]
-        return _unit(np.array(small, np.float32).reshape(len(small), self.d))
+        return self.embed_fitted(self.preprocess.stack(images))
+
+    def embed_fitted(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """(n, 48) float32 unit rows."""
+        return _unit(pixels.reshape(len(pixels), 4, 16, 4, 16, 3).mean((2, 4)).reshape(len(pixels), self.d))
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """(n, 48) float32 unit rows."""
