@@ -1,9 +1,14 @@
 """`heldout verify`: a list, a filter report or a receipt, each told in its own words. Nothing here decides."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heldout.errors import InputError, VerificationError
 from heldout.terminal import format_counts, print_json, tell_doubts
+
+if TYPE_CHECKING:
+    from heldout.records import ClaimState
 
 
 def verify_list(path: Path, *, allow_unverified: bool, as_json: bool) -> None:
@@ -76,6 +81,8 @@ def verify_claim_receipt(
     """Tell of an artist's receipt, by the log's key or that of a list."""
     from heldout.leaves import OptOutLeaf, WithdrawLeaf, format_at
     from heldout.receipts import receipt_from_json, verify_receipt
+    from heldout.records import CLAIM_STATES
+    from heldout.replay import replay
     from heldout.stored import verify_current
 
     if (list_path is None) == (log_key is None):
@@ -85,17 +92,20 @@ def verify_claim_receipt(
         tell_doubts(stored.doubts)
         vkey = stored.manifest.log.vkey
     else:
-        vkey = _read_key(log_key or "")
+        vkey = read_key(log_key or "")
     receipt = receipt_from_json(value)
     leaves = verify_receipt(receipt, vkey)
     opt_outs = [leaf for leaf in leaves if isinstance(leaf, OptOutLeaf)]
     withdrawn = [leaf for leaf in leaves if isinstance(leaf, WithdrawLeaf)]
     first = opt_outs[0]
+    told = replay(leaves).claims[receipt.claim]
     facts = {
         "kind": "receipt",
         "claim": receipt.claim,
         "preference": first.preference,
-        "assurance": first.assurance,
+        "assurance": told.assurance,
+        "state": told.state,
+        "subject_states": {state: n for state in CLAIM_STATES if (n := told.states.count(state))},
         "at": format_at(first.at),
         "n_subjects": sum(len(leaf.subjects) for leaf in opt_outs),
         "withdrawn_at": format_at(withdrawn[0].at) if withdrawn else None,
@@ -105,14 +115,25 @@ def verify_claim_receipt(
     if as_json:
         print_json(facts)
         return
-    ending = f", withdrawn at {facts['withdrawn_at']}" if withdrawn else ""
+    ending = f", withdrawn at {facts['withdrawn_at']}" if withdrawn else _states(told.states)
     print(
         f"{path}: verified: claim {receipt.claim} of {facts['at']} is in the log {facts['log']}: {first.preference} "
-        f"for {facts['n_subjects']} subjects, assurance {first.assurance}{ending}"
+        f"for {facts['n_subjects']} subjects, assurance {told.assurance}{ending}"
     )
 
 
-def _read_key(text: str) -> str:
+def _states(states: Sequence["ClaimState"]) -> str:
+    """What does not simply hold, in words."""
+    from heldout.records import CLAIM_STATES
+    from heldout.states import words
+
+    if all(state == "in_force" for state in states):
+        return ""
+    return ", " + ", ".join(f"{states.count(each)} {words(each)}" for each in CLAIM_STATES if each in states)
+
+
+def read_key(text: str) -> str:
+    """A verifier key, given as it is or as a file that holds it."""
     path = Path(text)
     if "+" in text and not path.is_file():
         return text

@@ -3,9 +3,12 @@
     HeldoutError
     ├── InputError          the caller gave something unusable                    exit 2, HTTP 422
     ├── NotFoundError       what was named does not exist                         exit 2, HTTP 404
+    ├── AccessError         it is not the caller's to change, or to see        exit 2, HTTP 403
     ├── ConflictError       someone else holds or has changed it                  exit 2, HTTP 409
     ├── UnavailableError    the outside world (network, disk, server) failed      exit 3, HTTP 503
-    └── VerificationError   a signature, proof, digest or freshness check failed  exit 4, HTTP 409
+    └── VerificationError   a signature, proof, digest or freshness check failed  exit 4, HTTP 500
+
+A server that cannot verify its own files is at fault, not its caller; hence the 500.
 
 Per-sample failures of the pipeline are data (`status`, `reason`), not exceptions.
 """
@@ -41,6 +44,12 @@ class NotFoundError(HeldoutError):
     http_status = 404
 
 
+class AccessError(HeldoutError):
+    """It is not the caller's to change or to see: another account, a wrong secret, a key without the scope."""
+
+    http_status = 403
+
+
 class ConflictError(HeldoutError):
     """Someone else holds it, or it changed under us."""
 
@@ -58,4 +67,3 @@ class VerificationError(HeldoutError):
     """A signature, proof, digest, count or freshness check failed. Nothing was accepted."""
 
     exit_code = ExitCode.VERIFICATION_FAILED
-    http_status = 409

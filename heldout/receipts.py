@@ -11,8 +11,9 @@ from typing import Any
 
 from heldout.checkpoint import Checkpoint, Verifier, from_base64, open_checkpoint, to_base64
 from heldout.errors import VerificationError
-from heldout.leaves import Leaf, ListLeaf, OptOutLeaf, WithdrawLeaf, parse_leaf
+from heldout.leaves import Leaf, ListLeaf, OptOutLeaf, parse_leaf
 from heldout.merkle import HASH_SIZE, leaf_hash, verify_inclusion
+from heldout.replay import replay
 
 RECEIPT_FORMAT = "heldout-receipt/1"
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
@@ -83,7 +84,7 @@ def verify_receipt(receipt: object, vkey: str) -> list[Leaf]:
         vkey: the log's verifier key, got from somewhere other than the receipt.
 
     Returns:
-        The claim's opt-out parts in order, then its withdrawal if the receipt has one.
+        The claim's opt-out parts in order, then what happened to it. `heldout.replay.replay` says what they amount to.
 
     Raises:
         InputError: the key is not a verifier key.
@@ -162,11 +163,9 @@ def _node(text: object) -> bytes:
 
 
 def _check_whole(claim: str, leaves: Sequence[Leaf]) -> None:
-    """The entries are parts 1 to n of this one claim, then perhaps its withdrawal."""
+    """The entries are parts 1 to n of this one claim, then what happened to it, in an order that can be."""
     opt_outs = [leaf for leaf in leaves if isinstance(leaf, OptOutLeaf)]
-    rest = leaves[len(opt_outs) :]
-    is_withdrawn_once = not rest or (len(rest) == 1 and isinstance(rest[0], WithdrawLeaf))
-    if list(leaves[: len(opt_outs)]) != opt_outs or not opt_outs or not is_withdrawn_once:
+    if list(leaves[: len(opt_outs)]) != opt_outs or not opt_outs:
         raise VerificationError(
             f"the receipt of claim {claim!r:.80} does not hold its opt-out entries in order: get it again"
         )
@@ -177,3 +176,7 @@ def _check_whole(claim: str, leaves: Sequence[Leaf]) -> None:
         raise VerificationError(
             f"the receipt names claim {claim!r:.80}, its entries another: it was put together wrongly"
         )
+    try:
+        replay(leaves)
+    except VerificationError as error:
+        raise VerificationError(f"the receipt of claim {claim!r:.80} lacks an entry ({error}): get it again") from error

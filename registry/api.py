@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Response
 
 from heldout.records import Claim, ClaimRequest
-from registry.claims import MAX_IDEMPOTENCY_KEY_CHARS
+from registry.idempotency import MAX_KEY_CHARS
 from registry.service import Registry
 
 
@@ -24,7 +24,7 @@ def router(get_registry: Callable[..., Registry]) -> APIRouter:
             str | None,
             Header(
                 min_length=1,
-                max_length=MAX_IDEMPOTENCY_KEY_CHARS,
+                max_length=MAX_KEY_CHARS,
                 description="Any text of your own, new for each new request: sending both again makes no second claim.",
             ),
         ] = None,

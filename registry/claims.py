@@ -1,38 +1,45 @@
-"""Claims: submit, get, withdraw. Takes a Session whose transaction the caller opened; returns wire records.
+"""Claims: submit, preview, get, list, withdraw, adopt, erase. Takes a Session whose transaction the caller opened.
 
-Every change writes its event and its tables in one transaction. Policy: a claim comes into force at once, at the
-assurance it has shown (today always `declared`); labs choose what they accept.
+Every change writes its event and its tables in one transaction. Policy: addresses and pictures come into force at once,
+at the assurance that is shown (`declared`); a place waits for proof. Labs choose what they accept. Who may change a
+claim is decided here too: its account, or, for a claim without one, whoever has its secret (`registry.claim_secrets`).
 """
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import Callable
-from datetime import datetime
-from typing import cast
+from datetime import UTC, datetime
 
-from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from heldout.errors import ConflictError, InputError, NotFoundError
-from heldout.fingerprints import MIN_QUALITY
+from heldout.errors import AccessError, ConflictError, InputError, NotFoundError
 from heldout.leaves import (
-    MAX_SUBJECTS_PER_LEAF,
+    HostRule,
     ImageDigest,
+    LoggedSubject,
     OptOutLeaf,
-    SubjectDigest,
+    PrefixRule,
     UrlDigest,
     WithdrawLeaf,
-    canonical_json,
     format_leaf,
+    kind_of,
+    split_subjects,
 )
-from heldout.records import Assurance, Claim, ClaimRequest, ImageSubject, UrlSubject
-from heldout.urls import canonical_key, key_digest
-from registry.tables import ClaimantRow, ClaimRow, EventRow, IdempotencyRow, SubjectRow
+from heldout.records import Assurance, Claim, ClaimPage, ClaimPreview, ClaimRequest
+from heldout.states import TRANSITIONS, claim_state, first_state
+from registry.claim_records import claim_records
+from registry.idempotency import earlier_claim, remember
+from registry.subjects import preview_of, read_subjects, require_usable
+from registry.tables import ClaimantRow, ClaimRow, EventRow, SubjectRow
 
-WITHDRAW_REASONS = ("by-claimant", "by-operator")
-MAX_IDEMPOTENCY_KEY_CHARS = 255
+WITHDRAW_REASONS = tuple(sorted(TRANSITIONS["in_force", "withdrawn"]))
+FIRST_ASSURANCE: Assurance = "declared"
+MAX_PAGE = 100
+
+_CURSOR = re.compile(r"([0-9]{1,12})-([0-9a-z]{1,64})", re.ASCII)
 
 
 def new_claim_id() -> str:
@@ -46,43 +53,69 @@ def submit(
     *,
     now: datetime,
     idempotency_key: str | None = None,
+    account_id: str | None = None,
     new_id: Callable[[], str] = new_claim_id,
 ) -> Claim:
-    """Put a claim into force and write its events.
+    """Store a claim, in force as far as it can be, and write its events.
 
     Idempotent by `idempotency_key`: the same key with the same request gives the claim made the first time.
 
     Raises:
-        InputError: a URL cannot be canonicalised or a picture can match nothing (the message names it), or name,
-            contact or key are unusable.
+        InputError: a URL cannot be canonicalised, a host is everybody's or a picture can match nothing (the message
+            names it), or name, contact or key are unusable.
         ConflictError: the idempotency key was used for another request, or by another person.
     """
     if idempotency_key is not None:
-        earlier = _earlier_claim(session, request, idempotency_key)
+        earlier = earlier_claim(session, request, idempotency_key, account_id)
         if earlier is not None:
-            return earlier
+            return get_claim(session, earlier)
     _check_personal_data(request)
-    subjects = _distinct_subjects(request)
+    reading = read_subjects(request.subjects)
+    require_usable(reading)
+    states = [first_state(kind_of(subject), FIRST_ASSURANCE) for subject in reading.subjects]
     claim = ClaimRow(
         id=new_id(),
-        state="in_force",
+        state=claim_state(states),
         preference=request.preference,
-        assurance="declared",
+        assurance=FIRST_ASSURANCE,
         received_at=now.replace(microsecond=0),
     )
     session.add(claim)
     session.flush()
-    if idempotency_key is not None and not _remember(session, request, idempotency_key, claim.id):
+    if idempotency_key is not None and not remember(session, request, idempotency_key, claim.id):
         session.delete(claim)
         session.flush()
-        return cast("Claim", _earlier_claim(session, request, idempotency_key))
-    session.add(ClaimantRow(claim_id=claim.id, acting_as=request.acting_as, name=request.name, contact=request.contact))
-    session.add_all(
-        _subject_row(claim.id, position, digest, url) for position, (digest, url) in enumerate(subjects.items())
+        return get_claim(session, earlier_claim(session, request, idempotency_key, account_id) or "")
+    session.add(
+        ClaimantRow(
+            claim_id=claim.id,
+            acting_as=request.acting_as,
+            name=request.name,
+            contact=request.contact,
+            account_id=account_id,
+        )
     )
-    session.add_all(_opt_out_events(claim, list(subjects)))
+    session.execute(
+        insert(SubjectRow),
+        [
+            {"claim_id": claim.id, "position": position, "state": state, "assurance": FIRST_ASSURANCE}
+            | _columns(subject, url)
+            for position, ((subject, url), state) in enumerate(zip(reading.subjects.items(), states, strict=True))
+        ],
+    )
+    session.add_all(_opt_out_events(claim, request, list(reading.subjects)))
     session.flush()
     return get_claim(session, claim.id)
+
+
+def preview(request: ClaimRequest) -> ClaimPreview:
+    """What `submit` would make of a request. Stores nothing.
+
+    Raises:
+        InputError: name or contact are unusable.
+    """
+    _check_personal_data(request)
+    return preview_of(read_subjects(request.subjects))
 
 
 def get_claim(session: Session, claim_id: str) -> Claim:
@@ -91,58 +124,86 @@ def get_claim(session: Session, claim_id: str) -> Claim:
     Raises:
         NotFoundError: no such claim.
     """
-    check_claim_id(claim_id)
-    claim = session.get(ClaimRow, claim_id)
-    claimant = session.get(ClaimantRow, claim_id)
-    if claim is None or claimant is None:
-        raise _no_such_claim(claim_id)
-    rows = session.execute(
-        select(SubjectRow.kind, func.count()).where(SubjectRow.claim_id == claim_id).group_by(SubjectRow.kind)
-    )
-    kinds = {kind: n for kind, n in rows}  # noqa: C416 - rows are not pairs to the type checker
-    indices = session.scalars(
-        select(EventRow.log_index)
-        .where(EventRow.claim_id == claim_id, EventRow.log_index.is_not(None))
-        .order_by(EventRow.log_index)
-    )
-    return Claim.model_validate(
-        {
-            "id": claim.id,
-            "state": claim.state,
-            "preference": claim.preference,
-            "assurance": claim.assurance,
-            "acting_as": claimant.acting_as,
-            "received_at": claim.received_at,
-            "n_subjects": sum(kinds.values()),
-            "n_url_subjects": kinds.get("url", 0),
-            "n_image_subjects": kinds.get("image", 0),
-            "log_indices": list(indices),
-        }
+    (record,) = claim_records(session, [_row(session, claim_id)])
+    return record
+
+
+def list_claims(session: Session, account_id: str, *, cursor: str | None = None, limit: int = MAX_PAGE) -> ClaimPage:
+    """An account's claims, newest first, a page at a time.
+
+    Raises:
+        InputError: not a cursor of ours.
+    """
+    query = select(ClaimRow).join(ClaimantRow).where(ClaimantRow.account_id == account_id)
+    if cursor is not None:
+        match = _CURSOR.fullmatch(cursor)
+        if match is None:
+            raise InputError(f"{cursor!r:.80} is not a cursor: give back the next_cursor of a page, unchanged")
+        before = datetime.fromtimestamp(int(match[1]), UTC)
+        query = query.where(tuple_(ClaimRow.received_at, ClaimRow.id) < (before, match[2]))
+    rows = session.scalars(
+        query.order_by(ClaimRow.received_at.desc(), ClaimRow.id.desc()).limit(min(limit, MAX_PAGE) + 1)
+    ).all()
+    shown = rows[: min(limit, MAX_PAGE)]
+    last = shown[-1] if len(rows) > len(shown) else None
+    return ClaimPage(
+        claims=claim_records(session, shown),
+        next_cursor=None if last is None else f"{int(last.received_at.timestamp())}-{last.id}",
     )
 
 
 def withdraw(session: Session, claim_id: str, *, reason: str, now: datetime) -> Claim:
-    """Take a claim out of force; nothing is deleted. Withdrawing twice changes nothing.
+    """Take a claim out of force, whatever states its subjects are in; nothing is deleted. Twice changes nothing.
 
     Raises:
         NotFoundError: no such claim.
         InputError: the reason is none of `WITHDRAW_REASONS`.
-        ConflictError: the claim is in a state that cannot be withdrawn from.
     """
     if reason not in WITHDRAW_REASONS:
         raise InputError(f"reason {reason!r:.40} is unknown: give one of {', '.join(WITHDRAW_REASONS)}")
-    check_claim_id(claim_id)
-    claim = session.get(ClaimRow, claim_id, with_for_update=True)
-    if claim is None:
-        raise _no_such_claim(claim_id)
+    claim = _row(session, claim_id, for_update=True)
     if claim.state == "withdrawn":
         return get_claim(session, claim_id)
-    if claim.state != "in_force":
-        raise ConflictError(f"claim {claim_id} is {claim.state}, not in force: it cannot be withdrawn")
     claim.state = "withdrawn"
+    session.execute(update(SubjectRow).where(SubjectRow.claim_id == claim_id).values(state="withdrawn"))
     leaf = WithdrawLeaf(now.replace(microsecond=0), claim_id, reason)
     session.add(EventRow(kind="withdraw", claim_id=claim_id, payload=format_leaf(leaf)))
     session.flush()
+    return get_claim(session, claim_id)
+
+
+def check_may_change(session: Session, claim_id: str, *, account_id: str | None, has_secret: bool) -> None:
+    """Accept the account a claim belongs to or, while it belongs to none, whoever has its secret.
+
+    Raises:
+        NotFoundError: no such claim.
+        AccessError: it is not the caller's.
+    """
+    owner = _claimant(session, claim_id).account_id
+    is_theirs = has_secret if owner is None else owner == account_id
+    if not is_theirs:
+        raise AccessError(
+            f"claim {claim_id} is not yours to change: sign in to the account it belongs to or, if it belongs to none, "
+            "give the secret you were given with it"
+        )
+
+
+def adopt(session: Session, claim_id: str, account_id: str, *, has_secret: bool) -> Claim:
+    """Move a claim without an account into one. Doing it again changes nothing.
+
+    Raises:
+        NotFoundError: no such claim.
+        AccessError: the secret is wrong.
+        ConflictError: it belongs to another account.
+    """
+    locked_claim(session, claim_id)
+    claimant = _claimant(session, claim_id)
+    if claimant.account_id != account_id:
+        if claimant.account_id is not None:
+            raise ConflictError(f"claim {claim_id} belongs to an account already")
+        check_may_change(session, claim_id, account_id=account_id, has_secret=has_secret)
+        claimant.account_id = account_id
+        session.flush()
     return get_claim(session, claim_id)
 
 
@@ -152,20 +213,45 @@ def erase_personal_data(session: Session, claim_id: str) -> None:
     Raises:
         NotFoundError: no such claim.
     """
-    check_claim_id(claim_id)
-    claimant = session.get(ClaimantRow, claim_id)
-    if claimant is None:
-        raise _no_such_claim(claim_id)
-    claimant.name = claimant.contact = None
-    for subject in session.scalars(select(SubjectRow).where(SubjectRow.claim_id == claim_id)):
-        subject.url = None
-    session.flush()
+    _row(session, claim_id)
+    erase_of(session, [claim_id])
+
+
+def erase_of(session: Session, claim_ids: list[str]) -> None:
+    """`erase_personal_data` of many claims."""
+    session.execute(update(ClaimantRow).where(ClaimantRow.claim_id.in_(claim_ids)).values(name=None, contact=None))
+    session.execute(update(SubjectRow).where(SubjectRow.claim_id.in_(claim_ids)).values(url=None))
 
 
 def check_claim_id(claim_id: str) -> None:
     """Refuse what cannot be a claim's id, as NotFoundError; a database may choke on it."""
     if not (claim_id.isascii() and claim_id.isalnum()):
         raise _no_such_claim(claim_id)
+
+
+def locked_claim(session: Session, claim_id: str) -> ClaimRow:
+    """A claim's row, locked until the transaction ends: whatever changes a claim begins here.
+
+    Raises:
+        NotFoundError: no such claim.
+    """
+    return _row(session, claim_id, for_update=True)
+
+
+def _row(session: Session, claim_id: str, *, for_update: bool = False) -> ClaimRow:
+    check_claim_id(claim_id)
+    claim = session.get(ClaimRow, claim_id, with_for_update=for_update, populate_existing=for_update)
+    if claim is None:
+        raise _no_such_claim(claim_id)
+    return claim
+
+
+def _claimant(session: Session, claim_id: str) -> ClaimantRow:
+    check_claim_id(claim_id)
+    claimant = session.get(ClaimantRow, claim_id, populate_existing=True)
+    if claimant is None:
+        raise _no_such_claim(claim_id)
+    return claimant
 
 
 def _no_such_claim(claim_id: str) -> NotFoundError:
@@ -179,49 +265,26 @@ def _check_personal_data(request: ClaimRequest) -> None:
             raise InputError(f"{field} holds a control character or a line break: remove it")
 
 
-def _distinct_subjects(request: ClaimRequest) -> dict[SubjectDigest, str | None]:
-    """Subjects as the log has them, first mention first, with the canonical key of a URL."""
-    subjects: dict[SubjectDigest, str | None] = {}
-    for position, subject in enumerate(request.subjects, start=1):
-        match subject:
-            case UrlSubject():
-                key = canonical_key(subject.url)
-                subjects.setdefault(UrlDigest(key_digest(key)), key)
-            case ImageSubject():
-                _check_can_match(position, subject)
-                sha256 = None if subject.sha256 is None else bytes.fromhex(subject.sha256)
-                subjects.setdefault(ImageDigest(bytes.fromhex(subject.pdq), subject.quality, sha256), None)
-    return subjects
+def _columns(subject: LoggedSubject, url: str | None) -> dict[str, object]:
+    """Of `SubjectRow`, those that say what it is; every kind with the same names, so that one statement inserts all."""
+    blank: dict[str, object] = dict.fromkeys(("digest", "url", "rule", "pdq", "quality", "sha256"))
+    blank["kind"] = kind_of(subject)
+    match subject:
+        case UrlDigest(key):
+            return blank | {"digest": key, "url": url}
+        case ImageDigest(pdq, quality, sha256):
+            return blank | {"pdq": pdq, "quality": quality, "sha256": sha256}
+        case PrefixRule(rule) | HostRule(rule):
+            return blank | {"digest": rule_digest(rule), "rule": rule}
 
 
-def _check_can_match(position: int, subject: ImageSubject) -> None:
-    if subject.quality < MIN_QUALITY and subject.sha256 is None:
-        raise InputError(
-            f"subject {position}, the picture of PDQ {subject.pdq}, can match nothing: its quality {subject.quality} "
-            f"is under {MIN_QUALITY}, too plain to tell from others; give the file's SHA-256 too"
-        )
+def rule_digest(rule: str) -> bytes:
+    """What a place is looked up by."""
+    return hashlib.sha256(rule.encode()).digest()
 
 
-def _subject_row(claim_id: str, position: int, digest: SubjectDigest, url: str | None) -> SubjectRow:
-    match digest:
-        case UrlDigest():
-            return SubjectRow(claim_id=claim_id, position=position, kind="url", digest=digest.key, url=url)
-        case ImageDigest():
-            return SubjectRow(
-                claim_id=claim_id,
-                position=position,
-                kind="image",
-                pdq=digest.pdq,
-                quality=digest.quality,
-                sha256=digest.sha256,
-            )
-
-
-def _opt_out_events(claim: ClaimRow, subjects: list[SubjectDigest]) -> list[EventRow]:
-    parts = [
-        tuple(subjects[start : start + MAX_SUBJECTS_PER_LEAF])
-        for start in range(0, len(subjects), MAX_SUBJECTS_PER_LEAF)
-    ]
+def _opt_out_events(claim: ClaimRow, request: ClaimRequest, subjects: list[LoggedSubject]) -> list[EventRow]:
+    parts = split_subjects(subjects)
     return [
         EventRow(
             kind="opt-out",
@@ -230,8 +293,8 @@ def _opt_out_events(claim: ClaimRow, subjects: list[SubjectDigest]) -> list[Even
                 OptOutLeaf(
                     at=claim.received_at,
                     claim=claim.id,
-                    assurance=cast("Assurance", claim.assurance),
-                    preference="train-ai=n" if claim.preference == "train-ai=n" else "train-ai=y",
+                    assurance=FIRST_ASSURANCE,
+                    preference=request.preference,
                     subjects=part,
                     part=i,
                     n_parts=len(parts),
@@ -240,36 +303,3 @@ def _opt_out_events(claim: ClaimRow, subjects: list[SubjectDigest]) -> list[Even
         )
         for i, part in enumerate(parts, start=1)
     ]
-
-
-def _key_sha256(key: str) -> bytes:
-    if not 0 < len(key) <= MAX_IDEMPOTENCY_KEY_CHARS:
-        raise InputError(f"an idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters, this one {len(key)}")
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-
-
-def _request_sha256(request: ClaimRequest) -> bytes:
-    """Digest of what is asked, without personal data: its digest would be guessable, and could not be erased."""
-    return hashlib.sha256(canonical_json(request.model_dump(mode="json", exclude={"name", "contact"}))).digest()
-
-
-def _earlier_claim(session: Session, request: ClaimRequest, key: str) -> Claim | None:
-    row = session.get(IdempotencyRow, _key_sha256(key))
-    if row is None:
-        return None
-    claimant = session.get_one(ClaimantRow, row.claim_id)
-    is_same_person = (claimant.name, claimant.contact) == (request.name, request.contact)
-    if not is_same_person or row.request_sha256 != _request_sha256(request):
-        raise ConflictError("this idempotency key was used for another request: make a new key for a new request")
-    return get_claim(session, row.claim_id)
-
-
-def _remember(session: Session, request: ClaimRequest, key: str, claim_id: str) -> bool:
-    """False if another transaction was faster with this key; it has committed by then."""
-    row = IdempotencyRow(key_sha256=_key_sha256(key), request_sha256=_request_sha256(request), claim_id=claim_id)
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError:
-        return False
-    return True

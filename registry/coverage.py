@@ -6,7 +6,7 @@ rotated and mirrored copies.
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -14,24 +14,27 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, Row, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from heldout.errors import InputError
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY, PDQ_BYTES, distances
+from heldout.places import hosts_covering, prefixes_covering
 from heldout.records import Sample
+from heldout.states import EFFECTIVE
 from heldout.urls import canonical_key, key_digest
+from registry.claims import rule_digest
 from registry.db import Sessions, transaction
 from registry.tables import ClaimRow, EventRow, SequencerRow, SubjectRow
 
 _IN_CLAUSE = 500
 """Values per query; well under SQLite's and PostgreSQL's limits on parameters."""
 
-Way = Literal["url", "sha256", "pdq"]
+Way = Literal["url", "prefix", "host", "sha256", "pdq"]
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """The claims in force with `train-ai=n` that cover a sample."""
+    """The claims with `train-ai=n` that cover a sample by a subject that counts."""
 
     claims: tuple[str, ...]
     """Claim ids, oldest first."""
@@ -69,23 +72,23 @@ class CoverageIndex:
     def covering(self, samples: Sequence[Sample]) -> list[Coverage | None]:
         """For each sample, the claims that cover it, or None."""
         found: dict[int, _Found] = defaultdict(_Found)
-        digests = [_url_digest(sample.url) for sample in samples]
-        self._by_column(found, "url", SubjectRow.digest, digests)
-        sha256s = [None if sample.sha256 is None else bytes.fromhex(sample.sha256) for sample in samples]
-        self._by_column(found, "sha256", SubjectRow.sha256, sha256s)
+        keys = [_key(sample.url) for sample in samples]
+        self._by_digest(found, "url", [[] if key is None else [key_digest(key)] for key in keys])
+        ways: list[tuple[Way, Callable[[str], list[str]]]] = [("host", hosts_covering), ("prefix", prefixes_covering)]
+        for way, places_covering in ways:
+            rules = [[] if key is None else places_covering(key) for key in keys]
+            self._by_digest(found, way, [[rule_digest(rule) for rule in of_one] for of_one in rules])
+        sha256s = [[] if sample.sha256 is None else [bytes.fromhex(sample.sha256)] for sample in samples]
+        self._by_digest(found, "sha256", sha256s)
         self._by_pdq(found, samples)
         return [_coverage(found[position]) if position in found else None for position in range(len(samples))]
 
-    def _by_column(
-        self,
-        found: dict[int, _Found],
-        way: Way,
-        column: InstrumentedAttribute[bytes | None],
-        values: list[bytes | None],
-    ) -> None:
+    def _by_digest(self, found: dict[int, _Found], way: Way, values: list[list[bytes]]) -> None:
+        """Note the claims that have one of a sample's values, each sample's at its position."""
+        column = SubjectRow.sha256 if way == "sha256" else SubjectRow.digest
         positions: dict[bytes, list[int]] = defaultdict(list)
-        for position, value in enumerate(values):
-            if value is not None:
+        for position, of_one in enumerate(values):
+            for value in of_one:
                 positions[value].append(position)
         wanted = list(positions)
         with transaction(self._sessions) as session:
@@ -95,10 +98,10 @@ class CoverageIndex:
                     .join(ClaimRow, ClaimRow.id == SubjectRow.claim_id)
                     .where(column.in_(wanted[start : start + _IN_CLAUSE]), *_opted_out())
                 )
-                if way == "url":
-                    query = query.where(SubjectRow.kind == "url")
-                for value, claim, received_at in session.execute(query):
-                    for position in positions[value or b""]:
+                if way != "sha256":
+                    query = query.where(SubjectRow.kind == way)
+                for digest, claim, received_at in session.execute(query):
+                    for position in positions[digest or b""]:
                         _add(found[position], way, [(claim, received_at)])
 
     def _by_pdq(self, found: dict[int, _Found], samples: Sequence[Sample]) -> None:
@@ -144,13 +147,13 @@ def _count_events(session: Session) -> int:
 
 
 def _opted_out() -> list[ColumnElement[bool]]:
-    return [ClaimRow.state == "in_force", ClaimRow.preference == "train-ai=n"]
+    return [SubjectRow.state.in_(EFFECTIVE), ClaimRow.preference == "train-ai=n"]
 
 
-def _url_digest(url: str | None) -> bytes | None:
+def _key(url: str | None) -> str | None:
     """None for what is no URL: data sets hold all sorts."""
     try:
-        return None if url is None else key_digest(canonical_key(url))
+        return None if url is None else canonical_key(url)
     except InputError:
         return None
 

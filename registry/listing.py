@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heldout.exclusion import IMAGE_COLUMNS, URL_COLUMNS
-from heldout.leaves import PREFERENCES, ImageDigest, SubjectDigest, UrlDigest, parse_leaf
+from heldout.leaves import PREFERENCES, ImageDigest, LoggedSubject, UrlDigest, parse_leaf
 from heldout.manifest import MAX_PREFIX_BITS, ListFile, LogState, Manifest, PreviousVersion, format_manifest
 from heldout.records import ASSURANCES
+from heldout.replay import LoggedClaim, replay
 from heldout.urls import CANONICALISATION
-from registry.replay import LoggedClaim, replay
 
 KEYS_PER_FILE = 1_000_000
 """URL files are split by the key's first bits so that each has at most about this many rows."""
@@ -79,30 +79,28 @@ def build_version(entries: Sequence[bytes], log: LogState, previous: PreviousVer
     return Version(manifest.version, format_manifest(manifest), files)
 
 
-def standings(claims: Iterable[LoggedClaim]) -> dict[SubjectDigest, Standing]:
-    """What holds for each subject of the claims in force.
+def standings(claims: Iterable[LoggedClaim]) -> dict[LoggedSubject, Standing]:
+    """What holds for each subject that counts, places too (which the data files have no room for yet).
 
     `train-ai=n` holds unless a `train-ai=y` was declared at a strictly higher assurance: a claim that nobody proved
     cannot lift another's. A picture that claims measured differently is one subject, of the highest quality.
     """
-    in_force = [claim for claim in claims if claim.state == "in_force"]
+    held_by = [(claim, list(claim.effective())) for claim in claims]
     quality: dict[tuple[bytes, bytes | None], int] = defaultdict(int)
-    for image in (s for claim in in_force for s in claim.subjects if isinstance(s, ImageDigest)):
+    for image in (s for _, subjects in held_by for s, _ in subjects if isinstance(s, ImageDigest)):
         quality[image.pdq, image.sha256] = max(quality[image.pdq, image.sha256], image.quality)
-    by_subject: dict[SubjectDigest, dict[int, Standing]] = defaultdict(dict)
-    for claim in in_force:
-        new = Standing(
-            PREFERENCES.index(claim.preference),
-            ASSURANCES.index(claim.assurance),
-            claim.received_at.date().toordinal() - _EPOCH,
-        )
-        for subject in claim.subjects:
-            key: SubjectDigest = subject
+    by_subject: dict[LoggedSubject, dict[int, Standing]] = defaultdict(dict)
+    for claim, subjects in held_by:
+        preference = PREFERENCES.index(claim.preference)
+        since = claim.received_at.date().toordinal() - _EPOCH
+        for subject, assurance in subjects:
+            key: LoggedSubject = subject
             if isinstance(subject, ImageDigest):
                 key = replace(subject, quality=quality[subject.pdq, subject.sha256])
-            held = by_subject[key].get(new.preference, new)
-            by_subject[key][new.preference] = Standing(
-                new.preference, max(held.assurance, new.assurance), min(held.since, new.since)
+            new = Standing(preference, ASSURANCES.index(assurance), since)
+            held = by_subject[key].get(preference, new)
+            by_subject[key][preference] = Standing(
+                preference, max(held.assurance, new.assurance), min(held.since, new.since)
             )
     return {subject: resolve(held.values()) for subject, held in by_subject.items()}
 
@@ -112,8 +110,8 @@ def resolve(held: Iterable[Standing]) -> Standing:
     return max(held, key=lambda standing: (standing.assurance, -standing.preference))
 
 
-def build_files(standing: Mapping[SubjectDigest, Standing]) -> tuple[dict[str, DataFile], int]:
-    """Data files by name, and the number of prefix bits of the URL files."""
+def build_files(standing: Mapping[LoggedSubject, Standing]) -> tuple[dict[str, DataFile], int]:
+    """Data files by name, and the number of prefix bits of the URL files. Of addresses and pictures alone."""
     urls = _url_table({subject: held for subject, held in standing.items() if isinstance(subject, UrlDigest)})
     images = _image_table({subject: held for subject, held in standing.items() if isinstance(subject, ImageDigest)})
     prefix_bits = min(MAX_PREFIX_BITS, (len(urls) // KEYS_PER_FILE).bit_length())

@@ -7,16 +7,17 @@
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from heldout.checkpoint import Checkpoint
-from heldout.errors import HeldoutError, InputError
+from heldout.errors import AccessError, HeldoutError, InputError
 from heldout.receipts import receipt_to_json
-from heldout.records import Claim, ClaimRequest, Sample
-from registry import claims
+from heldout.records import Assurance, Claim, ClaimPage, ClaimPreview, ClaimRequest, Sample
+from registry import claims, transitions
+from registry.claim_secrets import ClaimSecrets
 from registry.coverage import Coverage, CoverageIndex
 from registry.db import make_engine, make_sessions, transaction
 from registry.keys import keygen, load_keys
@@ -80,6 +81,7 @@ class Registry:
         self.vkey = keys.log.verifier.vkey
         """The log's public key."""
         self._clock = clock
+        self._secrets = ClaimSecrets(keys.log)
         self._engine = make_engine(database_url or default_database_url(state_dir))
         self._sessions = make_sessions(self._engine)
         self._reading = make_sessions(self._engine, read_only=True)
@@ -117,17 +119,29 @@ class Registry:
             keygen(state_dir / "keys", origin, now=clock())
         return cls(state_dir, database_url, origin=origin, clock=clock, validity=validity)
 
-    def submit(self, request: ClaimRequest, *, idempotency_key: str | None = None) -> Claim:
-        """Put a claim into force and, if the log can be written, into the log.
+    def submit(
+        self, request: ClaimRequest, *, idempotency_key: str | None = None, account_id: str | None = None
+    ) -> Claim:
+        """Store a claim, in force as far as it can be, and, if the log can be written, put it into the log.
 
         A claim that was stored is never lost: if sequencing fails now, `log_indices` is empty and a later run does it.
+
+        Returns:
+            The claim; with its secret if it belongs to no account.
 
         Raises:
             InputError, ConflictError: as `registry.claims.submit`. Nothing was stored.
         """
         with transaction(self._sessions) as session:
-            claim = claims.submit(session, request, now=self._clock(), idempotency_key=idempotency_key)
-        return self._sequenced(claim)
+            claim = claims.submit(
+                session, request, now=self._clock(), idempotency_key=idempotency_key, account_id=account_id
+            )
+        secret = self._secrets.of(claim.id) if account_id is None else None
+        return self._sequenced(claim).model_copy(update={"secret": secret})
+
+    def preview(self, request: ClaimRequest) -> ClaimPreview:
+        """What `submit` would make of a request. Stores nothing. Raises as `registry.claims.preview`."""
+        return claims.preview(request)
 
     def withdraw(self, claim_id: str, *, reason: str) -> Claim:
         """Take a claim out of force, as `registry.claims.withdraw`, and into the log as `submit`."""
@@ -135,10 +149,49 @@ class Registry:
             claim = claims.withdraw(session, claim_id, reason=reason, now=self._clock())
         return self._sequenced(claim)
 
+    def withdraw_own(self, claim_id: str, *, account_id: str | None = None, secret: str | None = None) -> Claim:
+        """The claimant takes it back. Raises NotFoundError, AccessError as `registry.claims.check_may_change`."""
+        has_secret = self._secrets.is_of(claim_id, secret)
+        with transaction(self._sessions) as session:
+            claims.check_may_change(session, claim_id, account_id=account_id, has_secret=has_secret)
+            claim = claims.withdraw(session, claim_id, reason="by-claimant", now=self._clock())
+        return self._sequenced(claim)
+
+    def adopt(self, claim_id: str, account_id: str, *, secret: str) -> Claim:
+        """Move a claim made without an account into one. Raises as `registry.claims.adopt`."""
+        with transaction(self._sessions) as session:
+            return claims.adopt(session, claim_id, account_id, has_secret=self._secrets.is_of(claim_id, secret))
+
+    def may_change(self, claim_id: str, *, account_id: str | None = None, secret: str | None = None) -> bool:
+        """Whether these let somebody change a claim. Raises NotFoundError."""
+        has_secret = self._secrets.is_of(claim_id, secret)
+        with transaction(self._reading) as session:
+            try:
+                claims.check_may_change(session, claim_id, account_id=account_id, has_secret=has_secret)
+            except AccessError:
+                return False
+        return True
+
     def claim(self, claim_id: str) -> Claim:
         """A claim as it stands. Raises NotFoundError."""
         with transaction(self._reading) as session:
             return claims.get_claim(session, claim_id)
+
+    def claims_of(self, account_id: str, *, cursor: str | None = None, limit: int = claims.MAX_PAGE) -> ClaimPage:
+        """An account's claims. Raises as `registry.claims.list_claims`."""
+        with transaction(self._reading) as session:
+            return claims.list_claims(session, account_id, cursor=cursor, limit=limit)
+
+    def raise_assurance(
+        self, claim_id: str, assurance: Assurance, *, reason: str, positions: Collection[int] | None = None
+    ) -> Claim:
+        """As `registry.transitions.raise_assurance`, and into the log as `submit`."""
+        with transaction(self._sessions) as session:
+            transitions.raise_assurance(
+                session, claim_id, assurance, reason=reason, now=self._clock(), positions=positions
+            )
+            claim = claims.get_claim(session, claim_id)
+        return self._sequenced(claim)
 
     def receipt(self, claim_id: str) -> dict[str, Any]:
         """Receipt as JSON (heldout-receipt/1). Raises NotFoundError: no such claim, or not in the log yet."""

@@ -1,8 +1,9 @@
 """The registry's tables. Constraints are here, not only in code.
 
 `events` is the log's source: append-only (a trigger refuses changes and deletions), its payloads are the log's entries.
-`claims`, `subjects` (but the URL's text) and `lists` are what replaying the events gives (`registry.replay`).
-Personal data is in `claimants` and in `subjects.url` only; both can be erased without touching anything else.
+`claims`, `subjects` (but the URL's text) and `lists` are what replaying the events gives (`heldout.replay`).
+Personal data is in `claimants`, in `subjects.url` and in the tables of accounts; it can be erased without touching
+anything else.
 """
 
 from datetime import UTC, datetime
@@ -61,16 +62,18 @@ class Table(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
 
 
+STATES = "('pending', 'in_force', 'withdrawn', 'rejected', 'disputed', 'quarantined')"
+ASSURANCES = "('declared', 'account', 'host', 'credential', 'reviewed')"
+
+
 class ClaimRow(Table):
-    """A claim as its events leave it."""
+    """A claim as its events leave it. `state` and `assurance` sum up its subjects' (`heldout.states`)."""
 
     __tablename__ = "claims"
     __table_args__ = (
-        CheckConstraint(
-            "state IN ('pending', 'in_force', 'withdrawn', 'rejected', 'disputed', 'quarantined')", name="state"
-        ),
+        CheckConstraint(f"state IN {STATES}", name="state"),
         CheckConstraint("preference IN ('train-ai=n', 'train-ai=y')", name="preference"),
-        CheckConstraint("assurance IN ('declared', 'account', 'host', 'credential', 'reviewed')", name="assurance"),
+        CheckConstraint(f"assurance IN {ASSURANCES}", name="assurance"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -81,21 +84,27 @@ class ClaimRow(Table):
 
 
 class ClaimantRow(Table):
-    """Who made a claim; never in the log. `name` and `contact` are personal data and erasable."""
+    """Who made a claim, and whose it is; never in the log. `name` and `contact` are personal data and erasable."""
 
     __tablename__ = "claimants"
     __table_args__ = (
         CheckConstraint("acting_as IN ('artist', 'representative', 'estate', 'organisation')", name="acting_as"),
+        Index("ix_claimants_account_id", "account_id"),
     )
 
     claim_id: Mapped[str] = mapped_column(ForeignKey("claims.id"), primary_key=True)
     acting_as: Mapped[str] = mapped_column(String(16))
     name: Mapped[str | None] = mapped_column(Text)
     contact: Mapped[str | None] = mapped_column(Text)
+    account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    """None: made without an account, or the account is gone."""
 
 
 class SubjectRow(Table):
-    """One work or place a claim is about. `url` is the canonical key's text, kept here alone and erasable."""
+    """One work or place a claim is about. `url` is the canonical key's text, kept here alone and erasable.
+
+    `digest` is the SHA-256 of the canonical key, or of the rule: what it is looked up by.
+    """
 
     __tablename__ = "subjects"
     __table_args__ = (
@@ -106,6 +115,9 @@ class SubjectRow(Table):
             " OR (kind <> 'image' AND digest IS NOT NULL AND pdq IS NULL AND quality IS NULL AND sha256 IS NULL)",
             name="columns_of_kind",
         ),
+        CheckConstraint("(kind IN ('prefix', 'host')) = (rule IS NOT NULL)", name="rule_of_kind"),
+        CheckConstraint(f"state IN {STATES}", name="state"),
+        CheckConstraint(f"assurance IN {ASSURANCES}", name="assurance"),
         Index("ix_subjects_digest", "digest"),
         Index("ix_subjects_sha256", "sha256"),
     )
@@ -116,9 +128,13 @@ class SubjectRow(Table):
     kind: Mapped[str] = mapped_column(String(8))
     digest: Mapped[bytes | None] = mapped_column(DIGEST)
     url: Mapped[str | None] = mapped_column(Text)
+    rule: Mapped[str | None] = mapped_column(Text)
+    """Of a place, as the log has it: nothing to erase."""
     pdq: Mapped[bytes | None] = mapped_column(DIGEST)
     quality: Mapped[int | None] = mapped_column(SmallInteger)
     sha256: Mapped[bytes | None] = mapped_column(DIGEST)
+    state: Mapped[str] = mapped_column(String(16))
+    assurance: Mapped[str] = mapped_column(String(16))
 
 
 class EventRow(Table):
@@ -126,7 +142,7 @@ class EventRow(Table):
 
     __tablename__ = "events"
     __table_args__ = (
-        CheckConstraint("kind IN ('opt-out', 'withdraw', 'list')", name="kind"),
+        CheckConstraint("kind IN ('opt-out', 'assurance', 'state', 'withdraw', 'list')", name="kind"),
         CheckConstraint("log_index >= 0", name="log_index"),
         CheckConstraint("(kind = 'list') = (claim_id IS NULL)", name="claim_of_kind"),
         Index("ix_events_claim_id", "claim_id"),
@@ -176,3 +192,60 @@ class CheckpointRow(Table):
 
     size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     root: Mapped[bytes] = mapped_column(DIGEST)
+
+
+class AccountRow(Table):
+    """A person or an organisation that signs in. `email` is personal data; erasing an account removes the row."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    email: Mapped[str] = mapped_column(String(320), unique=True)
+    """As `registry.accounts.parse_email` writes it."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SignInRow(Table):
+    """A link that was mailed. It works once; the row stays until it expires, to count by."""
+
+    __tablename__ = "sign_ins"
+    __table_args__ = (Index("ix_sign_ins_email", "email"), Index("ix_sign_ins_client", "client"))
+
+    token_sha256: Mapped[bytes] = mapped_column(DIGEST, primary_key=True)
+    email: Mapped[str] = mapped_column(String(320))
+    client: Mapped[bytes] = mapped_column(DIGEST)
+    """Keyed digest of the network address that asked."""
+    next_path: Mapped[str] = mapped_column(String(2048))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class SessionRow(Table):
+    """A browser that is signed in. Its cookie holds the id, signed; without this row the cookie is worth nothing."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_account_id", "account_id"),)
+
+    id_sha256: Mapped[bytes] = mapped_column(DIGEST, primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ApiKeyRow(Table):
+    """A key for scripts. The secret half is kept as a digest only."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index("ix_api_keys_account_id", "account_id"),)
+
+    prefix: Mapped[str] = mapped_column(String(16), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(80))
+    secret_sha256: Mapped[bytes] = mapped_column(DIGEST)
+    scopes: Mapped[str] = mapped_column(String(200))
+    """Separated by spaces, sorted."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """By the day."""

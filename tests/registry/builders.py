@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from heldout.leaves import ImageDigest, ListLeaf, SubjectDigest, UrlDigest
-from heldout.records import ClaimRequest, ImageSubject, Sample, Subject, UrlSubject
+from heldout.leaves import HostRule, ImageDigest, ListLeaf, LoggedSubject, PrefixRule, UrlDigest
+from heldout.records import ClaimRequest, HostSubject, ImageSubject, PrefixSubject, Sample, Subject, UrlSubject
+from heldout.replay import LoggedClaim, LogState
 from registry.db import Sessions
-from registry.replay import LoggedClaim, LogState
 from registry.tables import ClaimRow, EventRow, ListRow, SubjectRow
 
 ORIGIN = "registry.example/log"
@@ -43,6 +43,14 @@ def image(name: str, *, quality: int = 90, with_sha256: bool = True) -> ImageSub
     return ImageSubject(pdq=digest(name).hex(), quality=quality, sha256=sha256)
 
 
+def host(name: str = "jane.example") -> HostSubject:
+    return HostSubject(host=name)
+
+
+def prefix(name: str = "https://art.example/jane") -> PrefixSubject:
+    return PrefixSubject(prefix=name)
+
+
 def request(*subjects: Subject, **fields: object) -> ClaimRequest:
     return ClaimRequest.model_validate({"subjects": list(subjects) or [url("picture")], **fields})
 
@@ -66,23 +74,37 @@ def add_entries(sessions: Sessions, payloads: Sequence[bytes]) -> None:
 
 def tables(session: Session) -> LogState:
     """What the tables say, in the form a replay of the log gives."""
-    subjects: dict[str, list[SubjectDigest]] = {}
-    for row in session.scalars(select(SubjectRow).order_by(SubjectRow.claim_id, SubjectRow.position)):
-        digest: SubjectDigest
-        if row.kind == "url":
-            assert row.digest is not None
-            digest = UrlDigest(row.digest)
-        else:
-            assert row.pdq is not None
-            assert row.quality is not None
-            digest = ImageDigest(row.pdq, row.quality, row.sha256)
-        subjects.setdefault(row.claim_id, []).append(digest)
     claims = {
-        row.id: LoggedClaim(row.state, row.preference, row.assurance, row.received_at, tuple(subjects[row.id]))  # type: ignore[arg-type]
+        row.id: LoggedClaim(row.preference, row.received_at, [], [], [])  # type: ignore[arg-type]
         for row in session.scalars(select(ClaimRow))
     }
+    for row in session.scalars(select(SubjectRow).order_by(SubjectRow.claim_id, SubjectRow.position)):
+        claim = claims[row.claim_id]
+        assert row.position == len(claim.subjects)
+        claim.subjects.append(subject_of(row))
+        claim.states.append(row.state)  # type: ignore[arg-type]
+        claim.assurances.append(row.assurance)  # type: ignore[arg-type]
+    summed = {row.id: (row.state, row.assurance) for row in session.scalars(select(ClaimRow))}
+    assert summed == {claim_id: (claim.state, claim.assurance) for claim_id, claim in claims.items()}
     lists = {
         row.version: ListLeaf(row.published_at, row.version, row.manifest_sha256)
         for row in session.scalars(select(ListRow))
     }
     return LogState(claims, lists)
+
+
+def subject_of(row: SubjectRow) -> LoggedSubject:
+    """A subject's row as the log has it."""
+    match row.kind:
+        case "url":
+            assert row.digest is not None
+            return UrlDigest(row.digest)
+        case "prefix":
+            assert row.rule is not None
+            return PrefixRule(row.rule)
+        case "host":
+            assert row.rule is not None
+            return HostRule(row.rule)
+    assert row.pdq is not None
+    assert row.quality is not None
+    return ImageDigest(row.pdq, row.quality, row.sha256)

@@ -41,7 +41,7 @@ def test_a_claim_is_created_logged_and_found_again(client: TestClient) -> None:
     claim = Claim.model_validate(answer.json())
     assert (claim.state, claim.n_subjects, claim.log_indices) == ("in_force", 2, [0])
     assert answer.headers["Location"] == f"/v1/claims/{claim.id}"
-    assert client.get(answer.headers["Location"]).json() == answer.json()
+    assert client.get(answer.headers["Location"]).json() == answer.json() | {"secret": None}
     assert "jane" not in answer.text
 
 
@@ -78,7 +78,11 @@ def test_sending_twice_with_a_key_makes_one_claim(client: TestClient) -> None:
     [
         {},
         {"subjects": []},
-        {"subjects": [{"kind": "host", "host": "jane.example"}]},
+        {"subjects": [{"kind": "host", "host": "github.io"}]},
+        {"subjects": [{"kind": "host", "host": "co.uk"}]},
+        {"subjects": [{"kind": "host", "host": "localhost"}]},
+        {"subjects": [{"kind": "prefix", "prefix": "https://jane.example/"}]},
+        {"subjects": [{"kind": "prefix", "prefix": "https://jane.example/a?b"}]},
         {"subjects": [{"kind": "url", "url": "not a url"}]},
         {"subjects": [{"kind": "url", "url": "https://jane.example/" + "a" * 17_000}]},
         {"subjects": [{"kind": "image", "pdq": "00", "quality": 50}]},

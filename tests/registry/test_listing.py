@@ -8,24 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heldout.leaves import PREFERENCES, ImageDigest, SubjectDigest, UrlDigest
+from heldout.leaves import PREFERENCES, HostRule, ImageDigest, LoggedSubject, PrefixRule, UrlDigest
 from heldout.records import ASSURANCES
+from heldout.replay import LoggedClaim
 from registry import listing
 from registry.listing import DataFile, Standing, build_files, standings
-from registry.replay import LoggedClaim
 
 DAY = datetime(1970, 1, 11, tzinfo=UTC)
 """Day 10."""
 
 
 def claim(
-    *subjects: SubjectDigest,
+    *subjects: LoggedSubject,
     preference: str = "train-ai=n",
     assurance: str = "declared",
     days: int = 0,
     state: str = "in_force",
 ) -> LoggedClaim:
-    return LoggedClaim(state, preference, assurance, DAY + timedelta(days=days), subjects)  # type: ignore[arg-type]
+    states, assurances = [state] * len(subjects), [assurance] * len(subjects)
+    return LoggedClaim(preference, DAY + timedelta(days=days), list(subjects), states, assurances)  # type: ignore[arg-type]
 
 
 def rows(file: DataFile) -> list[dict[str, object]]:
@@ -40,10 +41,26 @@ URL = UrlDigest(bytes(range(32)))
 IMAGE = ImageDigest(bytes(range(32)), 80, bytes(32))
 
 
-def test_only_claims_in_force_count() -> None:
-    states = ["pending", "withdrawn", "rejected", "disputed", "quarantined"]
+def test_only_claims_in_force_count_and_a_dispute_takes_none_out() -> None:
+    states = ["pending", "withdrawn", "rejected", "quarantined"]
     assert standings(claim(URL, state=state) for state in states) == {}
-    assert set(standings([claim(URL)])) == {URL}
+    assert set(standings([claim(URL)])) == set(standings([claim(URL, state="disputed")])) == {URL}
+
+
+def test_each_subject_counts_at_its_own_state_and_assurance() -> None:
+    three = claim(URL, IMAGE, ImageDigest(bytes(32), 99))
+    three.states[1] = "quarantined"
+    three.assurances[2] = "credential"
+    assert {subject: held.assurance for subject, held in standings([three]).items()} == {
+        URL: 0,
+        ImageDigest(bytes(32), 99): ASSURANCES.index("credential"),
+    }
+
+
+def test_places_in_force_are_not_in_the_files_yet() -> None:
+    places = claim(HostRule("jane.example"), PrefixRule("art.example/jane/"), URL, assurance="host")
+    files, _ = build_files(standings([places]))
+    assert {name: file.entry.count for name, file in files.items()} == {"urls/000.parquet": 1, "images.parquet": 0}
 
 
 def test_several_claims_give_the_best_assurance_and_the_earliest_day() -> None:
@@ -109,7 +126,7 @@ def test_two_urls_of_one_key_are_excluded_if_either_is() -> None:
 
 @given(st.dictionaries(st.binary(min_size=32, max_size=32), st.integers(0, 20_000), max_size=40), st.randoms())
 def test_the_order_of_what_stands_does_not_show_in_the_bytes(digests: dict[bytes, int], random: object) -> None:
-    standing: dict[SubjectDigest, Standing] = {}
+    standing: dict[LoggedSubject, Standing] = {}
     for digest, day in digests.items():
         standing[UrlDigest(digest)] = Standing(0, 0, day)
         standing[ImageDigest(digest, day % 101, digest if day % 2 else None)] = Standing(day % 2, day % 5, day)

@@ -1,14 +1,15 @@
 """The schema: up, down, no drift from the tables in code, and what it refuses by itself."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import CheckConstraint, Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from heldout.errors import InputError, UnavailableError
+from heldout.errors import ConflictError, InputError, UnavailableError
 from registry.db import Sessions, make_engine, make_sessions, transaction
 from registry.migrate import downgrade, upgrade
 from registry.tables import EventRow, Table
@@ -35,6 +36,126 @@ def test_migrating_twice_changes_nothing(engine: Engine, sessions: Sessions) -> 
         assert session.query(EventRow).one().payload == b"kept"
 
 
+def test_every_constraint_in_code_is_in_the_database(engine: Engine) -> None:
+    """Alembic compares neither checks nor what a foreign key does on deletion."""
+    inspector = inspect(engine)
+    for name, table in Table.metadata.tables.items():
+        wanted = {str(each.name) for each in table.constraints if isinstance(each, CheckConstraint)}
+        assert {each["name"] for each in inspector.get_check_constraints(name)} == wanted
+        on_delete = {each.name: each.ondelete for each in table.foreign_key_constraints}
+        found = {each["name"]: each["options"].get("ondelete") for each in inspector.get_foreign_keys(name)}
+        assert found == on_delete
+
+
+FIRST_RELEASE = """
+    INSERT INTO claims VALUES ('withdrawn1', 'withdrawn', 'train-ai=n', 'declared', '2026-11-22 01:02:03');
+    INSERT INTO claims VALUES ('held', 'in_force', 'train-ai=y', 'host', '2026-11-22 01:02:03');
+    INSERT INTO claimants VALUES ('held', 'artist', 'Jane', NULL), ('withdrawn1', 'estate', NULL, NULL);
+    INSERT INTO subjects (claim_id, position, kind, digest, url) VALUES ('held', 0, 'url', 'd', 'jane.example/a.jpg');
+    INSERT INTO subjects (claim_id, position, kind, pdq, quality) VALUES ('withdrawn1', 0, 'image', 'p', 9);
+    INSERT INTO events (kind, claim_id, payload, log_index) VALUES ('opt-out', 'held', 'one', 0);
+    INSERT INTO events (kind, claim_id, payload) VALUES ('withdraw', 'withdrawn1', 'two')
+"""
+
+
+@pytest.fixture
+def first_release(empty_database_url: str) -> Iterator[Engine]:
+    """A database of the first schema, with rows in it."""
+    engine = make_engine(empty_database_url)
+    upgrade(engine, "0001")
+    with engine.begin() as connection:
+        for statement in FIRST_RELEASE.split(";"):
+            connection.execute(text(statement))
+    yield engine
+    engine.dispose()
+
+
+def rows_of(engine: Engine, query: str) -> list[tuple[object, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+def test_each_subject_takes_over_its_claims_state_and_assurance(first_release: Engine) -> None:
+    upgrade(first_release)
+    assert rows_of(first_release, "SELECT claim_id, state, assurance, rule FROM subjects ORDER BY claim_id") == [
+        ("held", "in_force", "host", None),
+        ("withdrawn1", "withdrawn", "declared", None),
+    ]
+    with pytest.raises(DBAPIError, match="append-only"), first_release.begin() as connection:
+        connection.execute(text("DELETE FROM events"))
+
+
+def test_going_up_and_down_again_loses_nothing_and_leaves_the_first_schema(first_release: Engine) -> None:
+    tables = ("claims", "claimants", "subjects", "events", "sequencer", "idempotency_keys")
+    before = {table: rows_of(first_release, f"SELECT * FROM {table} ORDER BY 1") for table in tables}  # noqa: S608
+
+    def schema() -> dict[str, object]:
+        inspector = inspect(first_release)
+        return {
+            table: (
+                [column["name"] for column in inspector.get_columns(table)],
+                sorted((str(each["name"]), each["sqltext"]) for each in inspector.get_check_constraints(table)),
+                sorted(str(each["name"]) for each in inspector.get_indexes(table)),
+                sorted(str(each["name"]) for each in inspector.get_foreign_keys(table)),
+            )
+            for table in inspector.get_table_names()
+        }
+
+    first = schema()
+    upgrade(first_release)
+    downgrade(first_release, "0001")
+    assert schema() == first
+    assert {table: rows_of(first_release, f"SELECT * FROM {table} ORDER BY 1") for table in tables} == before  # noqa: S608
+    with pytest.raises(DBAPIError, match="append-only"), first_release.begin() as connection:
+        connection.execute(text("DELETE FROM events"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO events (kind, claim_id, payload) VALUES ('state', 'held', 'three')",
+        (
+            "INSERT INTO subjects (claim_id, position, kind, digest, rule, state, assurance) "
+            "VALUES ('held', 1, 'host', 'd', 'jane.example', 'pending', 'declared')"
+        ),
+    ],
+)
+def test_what_the_older_schema_cannot_hold_is_not_thrown_away(first_release: Engine, statement: str) -> None:
+    upgrade(first_release)
+    with first_release.begin() as connection:
+        connection.execute(text(statement))
+    with pytest.raises(ConflictError, match="keep this version"):
+        downgrade(first_release, "0001")
+    assert rows_of(first_release, "SELECT version_num FROM alembic_version") == [("0002",)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        (
+            "INSERT INTO subjects (claim_id, position, kind, digest, state, assurance) "
+            "VALUES ('held', 1, 'host', 'd', 'pending', 'declared')"
+        ),
+        (
+            "INSERT INTO subjects (claim_id, position, kind, digest, rule, state, assurance) "
+            "VALUES ('held', 1, 'url', 'd', 'jane.example', 'pending', 'declared')"
+        ),
+        (
+            "INSERT INTO subjects (claim_id, position, kind, digest, state, assurance) "
+            "VALUES ('held', 1, 'url', 'd', 'gone', 'declared')"
+        ),
+        (
+            "INSERT INTO subjects (claim_id, position, kind, digest, state, assurance) "
+            "VALUES ('held', 1, 'url', 'd', 'pending', 'certain')"
+        ),
+    ],
+)
+def test_subjects_that_make_no_sense_are_refused(first_release: Engine, statement: str) -> None:
+    upgrade(first_release)
+    with pytest.raises(IntegrityError), first_release.begin() as connection:
+        connection.execute(text(statement))
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -59,7 +180,9 @@ def test_events_are_append_only_even_for_the_operator(sessions: Sessions, engine
         "INSERT INTO claims VALUES ('c', 'in_force', 'train-ai=n', 'certain', '2026-01-01')",
         "INSERT INTO events (kind, payload) VALUES ('withdraw', 'x')",
         "INSERT INTO events (kind, payload) VALUES ('other', 'x')",
+        "INSERT INTO events (kind, claim_id, payload) VALUES ('state', NULL, 'x')",
         "INSERT INTO sequencer VALUES (2, 0)",
+        "INSERT INTO sessions VALUES ('s', 'nobody', '2026-01-01', '2026-01-01')",
         "INSERT INTO idempotency_keys VALUES ('k', 'r', 'no such claim')",
     ],
 )

@@ -16,6 +16,7 @@ from heldout.leaves import ListLeaf, parse_leaf
 from heldout.manifest import LogState
 from heldout.merkle import leaf_hash, root_of
 from heldout.pull import PullResult, pull
+from heldout.replay import replay
 from registry.claims import submit
 from registry.db import Sessions, transaction
 from registry.keys import load_keys, renew_root
@@ -23,7 +24,6 @@ from registry.listing import build_version
 from registry.log import Sequencer
 from registry.metadata import Validity
 from registry.publish import Publisher
-from registry.replay import replay
 from registry.service import Registry
 from registry.storage import FileCheckpointStore, FileStore
 from registry.tables import ListRow

@@ -1,0 +1,60 @@
+"""From the tables to what the API says of claims. Reads only."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from heldout.records import CLAIM_STATES, Claim
+from registry.subjects import notes_on_places
+from registry.tables import ClaimantRow, ClaimRow, EventRow, SubjectRow
+
+
+def claim_records(session: Session, rows: Sequence[ClaimRow]) -> list[Claim]:
+    """The claims of these rows, in their order; a fixed number of queries."""
+    ids = [row.id for row in rows]
+    counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+    for claim, kind, state, n in session.execute(
+        select(SubjectRow.claim_id, SubjectRow.kind, SubjectRow.state, func.count())
+        .where(SubjectRow.claim_id.in_(ids))
+        .group_by(SubjectRow.claim_id, SubjectRow.kind, SubjectRow.state)
+    ):
+        counts[claim][kind, state] = n
+    indices: dict[str, list[int]] = defaultdict(list)
+    for of, index in session.execute(
+        select(EventRow.claim_id, EventRow.log_index)
+        .where(EventRow.claim_id.in_(ids), EventRow.log_index.is_not(None))
+        .order_by(EventRow.log_index)
+    ):
+        indices[of or ""].append(index or 0)
+    claimants = select(ClaimantRow).where(ClaimantRow.claim_id.in_(ids))
+    acting_as = {claimant.claim_id: claimant.acting_as for claimant in session.scalars(claimants)}
+    return [_record(row, acting_as[row.id], counts[row.id], indices[row.id]) for row in rows]
+
+
+def _record(row: ClaimRow, acting_as: str, counts: Counter[tuple[str, str]], log_indices: list[int]) -> Claim:
+    kinds: Counter[str] = Counter()
+    states: Counter[str] = Counter()
+    for (kind, state), n in counts.items():
+        kinds[kind] += n
+        states[state] += n
+    is_open = row.state not in {"withdrawn", "rejected"}
+    notes = notes_on_places(
+        n_places=kinds["prefix"] + kinds["host"], n_pending=counts["prefix", "pending"] + counts["host", "pending"]
+    )
+    return Claim.model_validate(
+        {
+            "id": row.id,
+            "state": row.state,
+            "preference": row.preference,
+            "assurance": row.assurance,
+            "acting_as": acting_as,
+            "received_at": row.received_at,
+            "n_subjects": counts.total(),
+            **{f"n_{kind}_subjects": kinds[kind] for kind in ("url", "image", "prefix", "host")},
+            "subject_states": {state: states[state] for state in CLAIM_STATES if states[state]},
+            "log_indices": log_indices,
+            "notes": notes if is_open else [],
+        }
+    )
