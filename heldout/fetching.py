@@ -19,6 +19,9 @@ from typing import Final, Protocol, Self
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.http_exceptions import PayloadEncodingError
 from yarl import URL
 
 from heldout import __version__
@@ -46,6 +49,8 @@ _DRAINED_BYTES: Final = 64 * 1024
 """So much of an answer that is not kept is read to use its connection again."""
 _DECODED_AT_ONCE: Final = 256 * 1024
 """Larger bodies are decoded in a thread, so that other fetches go on."""
+_MAX_INTERIM: Final = 16
+"""Interim answers (1xx) before the one that counts."""
 _FIRST_ADDRESSES: Final = 4
 """Addresses of one name that are tried."""
 
@@ -210,6 +215,7 @@ class Fetcher:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
+            response_class=_Answer,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_s, sock_read=limits.read_s),
@@ -331,7 +337,9 @@ class Fetcher:
         except aiohttp.ServerDisconnectedError as error:
             raise _FailedError("reset", "the server closed the connection without an answer") from error
         except aiohttp.ClientPayloadError as error:
-            raise _FailedError("reset", f"the answer broke off ({_said(error)})") from error
+            ended = isinstance(error.__cause__, PayloadEncodingError | OSError | None)
+            word = "reset" if ended else "bad_response"
+            raise _FailedError(word, f"the answer broke off ({_said(error)})") from error
         except aiohttp.ClientResponseError as error:
             raise _FailedError("bad_response", f"the answer is no HTTP we read ({_said(error)})") from error
         except OSError as error:
@@ -394,6 +402,32 @@ class Fetcher:
 
 class _Grow(Protocol):
     async def __call__(self, n_bytes: int, /) -> None: ...
+
+
+class _Answer(aiohttp.ClientResponse):
+    """A response whose interim answers (100 Continue and its like) come to an end.
+
+    aiohttp reads any number of them, ten thousand from one piece of the network, and nothing else is served meanwhile.
+    """
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        if protocol is None:  # closed meanwhile; aiohttp says so
+            return await super().start(connection)
+        read, left = protocol.read, _MAX_INTERIM
+
+        async def counted() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise HttpProcessingError(code=400, message="interim answers without end")
+            return await read()
+
+        protocol.read = counted  # type: ignore[method-assign]
+        try:
+            return await super().start(connection)
+        finally:
+            del protocol.read
 
 
 class _GuardedResolver(AbstractResolver):
