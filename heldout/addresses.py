@@ -95,18 +95,14 @@ class AddressGuard:
             raise InputError(f"{address} has a zone, it is not a public address")
         if isinstance(address, IPv6Address) and address in _MAPPED:
             address = IPv4Address(int(address) & 0xFFFF_FFFF)  # the kernel connects to just that
-        if _within(address, self._refuse):
-            raise InputError(f"{address} is in a network that is to be left alone")
-        if _within(address, self._allow):
-            return
-        if kind := _special(address):
-            raise InputError(f"{address} is not a public address ({kind})")
         inner = embedded_ipv4(address)
-        if inner is not None and not _within(inner, self._allow):
-            if _within(inner, self._refuse):
-                raise InputError(f"{address} leads to {inner}, in a network that is to be left alone")
-            if kind := _special(inner):
-                raise InputError(f"{address} leads to {inner}, not a public address ({kind})")
+        for one in (address,) if inner is None else (address, inner):
+            shown = address if one is address else f"{address}, which leads to {one},"
+            if _within(one, self._refuse):
+                raise InputError(f"{shown} is in a network that is to be left alone")
+            kind = None if _within(one, self._allow) else _special(one)
+            if kind is not None:
+                raise InputError(f"{shown} is not a public address ({kind})")
 
 
 def embedded_ipv4(address: Address) -> IPv4Address | None:
