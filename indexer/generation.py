@@ -226,14 +226,16 @@ class Generation:
         return [(self._pdq_ids[positions], distances) for positions, distances in self._pdq.search(queries, radius)]
 
     def search_caption(
-        self, text: str, k: int, *, offset: int = 0
+        self, text: str, k: int, *, offset: int = 0, phrases: Sequence[str] = ()
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Samples whose caption has every word of `text` (accents and case folded, last word may be a prefix).
+        """Samples whose caption has every word of `text` (accents and case folded) and every phrase as it stands.
+
+        The last word may be the beginning of a longer one; captions that have it whole come first.
 
         Returns:
             (scores (m,) float32, ids (m,) int64), best first, m <= k; empty when `text` holds no word.
         """
-        return self._captions.search(text, k, offset=offset)
+        return self._captions.search(text, k, offset=offset, phrases=phrases)
 
     def url_range(self, low: str, high: str, *, limit: int, after: int | None = None) -> npt.NDArray[np.int64]:
         r"""Ids whose `heldout.urls.surt_key` is in [low, high), in SURT order, ties by id.
