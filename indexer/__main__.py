@@ -3,12 +3,15 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heldout.errors import ExitCode, HeldoutError, InputError
 from indexer.logs import configure_logging
+
+if TYPE_CHECKING:
+    from indexer.outcome import IngestReport
 
 app = typer.Typer(
     help="Dataset shards to fingerprints and embeddings, and those to a served index.",
@@ -34,12 +37,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def ingest(  # noqa: PLR0917 - typer's options are function parameters
-    sources: Annotated[list[Path], typer.Argument(help="Webdataset tars, parquet files, or folders of them.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Tars, parquet files, pictures, clip-retrieval embeddings: files, folders of them, s3://... and the like."
+        ),
+    ],
     dataset: Dataset,
     datasets_dir: DatasetsDir,
     model: Model,
     columns: Annotated[
-        str, typer.Option("--columns", help="Where detection fails: ROLE=COLUMN,... (url, caption, key, ...).")
+        str,
+        typer.Option("--columns", help="Where detection fails: ROLE=COLUMN,... (url, caption, ...); ROLE= for none."),
     ] = "",
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Decoding processes.", show_default="cores")
@@ -54,19 +63,27 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
     from indexer.encoder import load_encoder
     from indexer.ingest import ingest as run
     from indexer.ingest import recorded_precision
+    from indexer.planning import plan
+    from indexer.precomputed import PrecomputedModel, bring_embeddings, tag_of
     from indexer.progress import make_progress
 
     release = _release(datasets_dir, dataset)
     if precision == "auto":
         precision = recorded_precision(release) or precision
+    named_only = bring_embeddings(plan(sources).shards)  # then there is nothing to load a model for
     report = run(
         sources,
         release=release,
-        encoder=load_encoder(model, precision=precision),
+        encoder=PrecomputedModel(tag_of(model)) if named_only else load_encoder(model, precision=precision),
         columns=_parse_columns(columns),
         workers=workers,
         progress=make_progress(),
     )
+    _report(report, as_json=as_json)
+
+
+def _report(report: "IngestReport", *, as_json: bool) -> None:
+    """Say what an ingest did; ends the program if shards were set aside."""
     if as_json:
         print(json.dumps(report.to_json(), indent=2))
     else:
@@ -75,6 +92,36 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
         print(f"set aside {name}: {reason}", file=sys.stderr)
     if report.set_aside:
         raise typer.Exit(ExitCode.USER_ERROR)
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[str, typer.Argument(help="Folder of clip-retrieval's: image.index, metadata/, maybe img_emb/.")],
+    dataset: Dataset,
+    datasets_dir: DatasetsDir,
+    model: Annotated[
+        str, typer.Option("--model", help="The model that the embeddings came from: its tag, or an exported encoder.")
+    ],
+    columns: Annotated[str, typer.Option("--columns", help="Where detection fails: ROLE=COLUMN,...")] = "",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make a served release of a clip-retrieval index folder: nothing is encoded, no model is loaded."""
+    from indexer.import_index import find_embeddings
+    from indexer.ingest import ingest as run
+    from indexer.precomputed import PrecomputedModel, tag_of
+    from indexer.progress import make_progress
+
+    report = run(
+        [find_embeddings(folder)],
+        release=_release(datasets_dir, dataset),
+        encoder=PrecomputedModel(tag_of(model)),
+        columns=_parse_columns(columns),
+        workers=0,
+        progress=make_progress(),
+    )
+    _report(report, as_json=as_json)  # with shards set aside, ids would not be those of the folder
+    build(dataset, datasets_dir, as_json=as_json)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from heldout.errors import InputError
 from indexer.filesystems import Place, is_remote, list_files
@@ -40,6 +40,17 @@ class Kind(StrEnum):
     INDEX = "index"
 
 
+class IndexPart(NamedTuple):
+    """Which of an index's samples a shard holds."""
+
+    first_id: int
+    first_row: int
+    """In its metadata file."""
+    n: int
+    total: int
+    """Samples of the whole index, by its metadata."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """Files to ingest together, and the name they get in the release."""
@@ -51,8 +62,7 @@ class Shard:
     files: tuple[Place, ...]
     """The tar, then its parquet file; the parquet file; a parquet file or none, then pictures and their texts;
     embeddings, then their metadata; the index, then its metadata."""
-    rows: tuple[int, int] | None = None
-    """First row and end, of an index's part."""
+    part: IndexPart | None = None
 
     @property
     def source(self) -> str:
@@ -179,8 +189,7 @@ def _last(url: str) -> str:
 
 def _divide(listing: _Listing) -> int:
     """Make shards of a listing, most telling names first; how many pictures are in none."""
-    _take_embeddings(listing)
-    _take_indexes(listing)
+    _take_indexes(listing, _take_embeddings(listing))
     pictures = {name: _key(name) for name in listing.files if _suffix(name) in PICTURE_SUFFIXES}
     in_folder: dict[str, list[str]] = {}
     for name in pictures:
@@ -223,11 +232,15 @@ def _with_texts(pictures: Sequence[str], texts: Mapping[str, list[str]]) -> list
     return list(dict.fromkeys(named))
 
 
-def _take_embeddings(listing: _Listing) -> None:
-    """Pairs of `img_emb` and `metadata` files by number. What lacks its other half is a shard, too: set aside."""
-    bases = {_base(name, "img_emb") for name in listing.files if _suffix(name) == "npy"} - {None}
-    for base in sorted(filter(None, bases)):
-        below = base.removesuffix("img_emb")
+def _take_embeddings(listing: _Listing) -> set[str]:
+    """Pairs of `img_emb` and `metadata` files by number; the folders that have them.
+
+    What lacks its other half is a shard, too: it is set aside.
+    """
+    bases = {_base(name, "img_emb") for name in listing.files if _suffix(name) == "npy"}
+    folders = {base.removesuffix("img_emb") for base in bases if base is not None}
+    for below in sorted(folders):
+        base = f"{below}img_emb"
         halves: dict[str, dict[str, str]] = {}
         for name in listing.files:
             if _base(name, "img_emb") == base and _suffix(name) == "npy":
@@ -238,6 +251,7 @@ def _take_embeddings(listing: _Listing) -> None:
             names = [pair[half] for half in ("npy", "parquet") if half in pair]
             listing.add(_joined(below + number), Kind.EMBEDDINGS, names)
         _take_below(listing, tuple(below + one for one in ("img_emb/", "text_emb/", *_INDEX_FILES)))
+    return folders
 
 
 def _base(name: str, folder: str) -> str | None:
@@ -251,12 +265,22 @@ def _number(name: str) -> str:
     return digits[-1] if digits else _key(_last_part(name))
 
 
-def _take_indexes(listing: _Listing) -> None:
+def embeddings_beside(folder: str) -> tuple[str, ...]:
+    """Where the embeddings of an index in `folder` may lie: with it, around it, or as `clip-retrieval end2end` does."""
+    around = f"{PurePosixPath(folder).parent}/".removeprefix("./") if folder.strip("/") else ""
+    return folder, around, f"{around}embeddings/"
+
+
+def _take_indexes(listing: _Listing, with_embeddings: set[str]) -> None:
+    """Indexes whose embeddings are not there: the others hold nothing more."""
     for index in _INDEX_NAMES:
         for name in sorted(name for name in listing.files if f"/{name}".endswith(f"/{index}")):
             if name not in listing.files:
                 continue
             below = name.removesuffix(index)
+            if with_embeddings.intersection(embeddings_beside(below)):
+                _take_below(listing, tuple(below + one for one in _INDEX_FILES))
+                continue
             if not isinstance(listing.files[name], Path):
                 raise InputError(
                     f"{listing.files[name]} is an index without its embeddings, which is read at random places: "

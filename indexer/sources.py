@@ -136,7 +136,7 @@ def check_sources(folder: Path, shard: Shard, scratch: Path) -> None:
 
 def _describe_sources(shard: Shard) -> list[dict[str, Any]]:
     described = [
-        describe(path) if shard.rows is None else _describe_once(path, _stamp_key(path)) for path in shard.paths
+        describe(path) if shard.part is None else _describe_once(path, _stamp_key(path)) for path in shard.paths
     ]
     if shard.kind is not Kind.PICTURES:
         return [{"name": path.name, **said} for path, said in zip(shard.paths, described, strict=True)]
