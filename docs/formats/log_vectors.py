@@ -7,9 +7,22 @@ from typing import Any
 
 from heldout.checkpoint import Checkpoint, Signer, sign_checkpoint, to_base64
 from heldout.layout import Tile, iter_new_bundles, iter_new_tiles
-from heldout.leaves import ImageDigest, Leaf, ListLeaf, OptOutLeaf, UrlDigest, WithdrawLeaf, format_leaf
+from heldout.leaves import (
+    AssuranceLeaf,
+    HostRule,
+    ImageDigest,
+    Leaf,
+    ListLeaf,
+    OptOutLeaf,
+    PrefixRule,
+    StateLeaf,
+    UrlDigest,
+    WithdrawLeaf,
+    format_leaf,
+)
 from heldout.merkle import consistency_proof, inclusion_proof, leaf_hash, root_of
 from heldout.receipts import Receipt, ReceiptEntry, TlogProof, format_tlog_proof, receipt_to_json
+from heldout.replay import replay
 from heldout.tiles import format_bundle
 from heldout.urls import key_digest
 
@@ -37,6 +50,69 @@ LEAVES: dict[str, Leaf] = {
     "a grant": OptOutLeaf(AT, "cccccccccccccccccccccccccc", "account", "train-ai=y", (PICTURE,)),
     "a withdrawal": WithdrawLeaf(AT, CLAIM, "by-claimant"),
 }
+PLACES = OptOutLeaf(
+    AT,
+    CLAIM,
+    "declared",
+    "train-ai=n",
+    (HostRule("jane.example"), PrefixRule("art.example/jane/"), UrlDigest(key_digest("pins.example/1.jpg"))),
+)
+LEAVES_2: dict[str, Leaf] = {
+    "two places and a URL": PLACES,
+    "proof of one subject": AssuranceLeaf(AT, CLAIM, "host", "dns-txt", (0,)),
+    "proof of all": AssuranceLeaf(AT, CLAIM, "reviewed", "review"),
+    "one subject comes into force": StateLeaf(AT, CLAIM, "in_force", "evidence", (0,)),
+    "two subjects are disputed": StateLeaf(AT, CLAIM, "disputed", "counter-claim", (0, 2)),
+}
+"""Of version 2; those of version 1 and their log stay as they were."""
+HISTORIES: dict[str, list[Leaf]] = {
+    "places wait for proof": [PLACES],
+    "proof comes and goes": [
+        PLACES,
+        AssuranceLeaf(AT, CLAIM, "host", "dns-txt", (0,)),
+        StateLeaf(AT, CLAIM, "in_force", "evidence", (0,)),
+        AssuranceLeaf(AT, CLAIM, "account", "profile", (1,)),
+        StateLeaf(AT, CLAIM, "in_force", "evidence", (1,)),
+        AssuranceLeaf(AT, CLAIM, "declared", "dns-txt-gone", (0,)),
+        StateLeaf(AT, CLAIM, "pending", "evidence-lost", (0,)),
+    ],
+    "a dispute about one subject is upheld, then reversed": [
+        PLACES,
+        StateLeaf(AT, CLAIM, "disputed", "counter-claim", (2,)),
+        StateLeaf(AT, CLAIM, "rejected", "dispute-upheld", (2,)),
+        StateLeaf(AT, CLAIM, "in_force", "review", (2,)),
+    ],
+    "a withdrawal takes everything": [
+        PLACES,
+        StateLeaf(AT, CLAIM, "quarantined", "review", (2,)),
+        WithdrawLeaf(AT, CLAIM, "by-claimant"),
+    ],
+}
+REFUSED_HISTORIES: dict[str, list[Leaf]] = {
+    "a state before the claim": [StateLeaf(AT, CLAIM, "rejected", "review")],
+    "a state after the withdrawal": [
+        PLACES,
+        WithdrawLeaf(AT, CLAIM, "by-claimant"),
+        StateLeaf(AT, CLAIM, "in_force", "review"),
+    ],
+    "a passage that is not in the table": [PLACES, StateLeaf(AT, CLAIM, "disputed", "counter-claim", (0,))],
+    "a subject that is not there": [PLACES, StateLeaf(AT, CLAIM, "disputed", "counter-claim", (3,))],
+    "a change that changes nothing": [PLACES, AssuranceLeaf(AT, CLAIM, "declared", "review")],
+    "a withdrawal before the last part": [
+        OptOutLeaf(AT, CLAIM, "declared", "train-ai=n", (PICTURE,), part=1, n_parts=2),
+        WithdrawLeaf(AT, CLAIM, "by-claimant"),
+    ],
+}
+COVERED = {
+    "host jane.example": {
+        "covers": ["jane.example/", "www.jane.example/a.jpg?w=1", "a.b.jane.example:8080/"],
+        "does not cover": ["notjane.example/", "example/", "jane.example.other.example/"],
+    },
+    "prefix art.example/jane/": {
+        "covers": ["art.example/jane", "art.example/jane/", "art.example/jane?a=b", "art.example/jane/b/c.jpg?d"],
+        "does not cover": ["art.example/janet", "art.example/", "www.art.example/jane/", "art.example:81/jane/"],
+    },
+}
 N_LOG = 300
 """Entries of the example log: the six above, then lists numbered from 2."""
 PATHS = [
@@ -55,7 +131,15 @@ def refused_leaves() -> dict[str, str]:
         "keys not sorted": '{"v":1,' + good.removeprefix("{").replace(',"v":1}', "}"),
         "needless escape": good.replace("train", "\\u0074rain"),
         "a newline at the end": good + "\n",
-        "another version": good.replace('"v":1', '"v":2'),
+        "another version": good.replace('"v":1', '"v":3'),
+        "version 2 for what version 1 can say": good.replace('"v":1', '"v":2'),
+        "version 1 for a place": format_leaf(PLACES).decode().replace('"v":2', '"v":1'),
+        "a host in upper case": format_leaf(PLACES).decode().replace("jane.example", "Jane.example"),
+        "a folder without its slash": format_leaf(PLACES).decode().replace("/jane/", "/jane"),
+        "positions out of order": format_leaf(LEAVES_2["two subjects are disputed"]).decode().replace("0,2", "2,0"),
+        "withdrawn by a state": format_leaf(LEAVES_2["two subjects are disputed"])
+        .decode()
+        .replace("disputed", "withdrawn"),
         "a number that is no integer": good.replace('"v":1', '"v":1.0'),
         "a field more": good.replace('"claim":', '"artist":"Jane","claim":'),
         "upper-case hex": good.replace(digest, digest.upper()),
@@ -93,7 +177,11 @@ def make_vectors() -> dict[str, Any]:
     return {
         "about": "Vectors of docs/formats/log.md. The key is for these examples alone.",
         "key": {"skey": SIGNER.skey, "vkey": SIGNER.verifier.vkey},
-        "leaves": {name: {"leaf": entries[i].decode(), "leaf_hash": hashes[i].hex()} for i, name in enumerate(LEAVES)},
+        "leaves": {name: {"leaf": entries[i].decode(), "leaf_hash": hashes[i].hex()} for i, name in enumerate(LEAVES)}
+        | {
+            name: {"leaf": format_leaf(leaf).decode(), "leaf_hash": leaf_hash(format_leaf(leaf)).hex()}
+            for name, leaf in LEAVES_2.items()
+        },
         "refused_leaves": refused_leaves(),
         "paths": [{"level": t.level, "index": t.index, "width": t.width, "path": t.path} for t in PATHS],
         "log": {
@@ -124,7 +212,22 @@ def make_vectors() -> dict[str, Any]:
             "text": format_tlog_proof(TlogProof(3, tuple(inclusion_proof(hashes, 3)), note, entries[3])),
             "leaf": entries[3].decode(),
         },
+        "histories": {
+            name: {"leaves": [format_leaf(leaf).decode() for leaf in leaves], "amounts_to": amounts_to(leaves)}
+            for name, leaves in HISTORIES.items()
+        },
+        "refused_histories": {
+            name: [format_leaf(leaf).decode() for leaf in leaves] for name, leaves in REFUSED_HISTORIES.items()
+        },
+        "places": COVERED,
     }
+
+
+def amounts_to(leaves: list[Leaf]) -> dict[str, Any]:
+    """State and assurance of the one claim, then of each of its subjects."""
+    (claim,) = replay(leaves).claims.values()
+    subjects = [[state, assurance] for state, assurance in zip(claim.states, claim.assurances, strict=True)]
+    return {"state": claim.state, "assurance": claim.assurance, "subjects": subjects}
 
 
 def main() -> None:

@@ -12,7 +12,9 @@ from heldout.errors import VerificationError
 from heldout.layout import Tile, parse_path
 from heldout.leaves import format_leaf, parse_leaf
 from heldout.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
+from heldout.places import hosts_covering, prefixes_covering
 from heldout.receipts import parse_tlog_proof, verify_receipt, verify_tlog_proof
+from heldout.replay import replay
 from heldout.tiles import TileReader, parse_bundle
 
 FOLDER = Path(__file__).parents[2] / "docs" / "formats"
@@ -99,3 +101,29 @@ def test_the_tlog_proof() -> None:
     proof = parse_tlog_proof(vector["text"])
     assert proof.extra == vector["leaf"].encode()
     assert verify_tlog_proof(proof, vector["leaf"].encode(), VERIFIER).size == LOG["size"]
+
+
+@pytest.mark.parametrize("name", VECTORS["histories"])
+def test_histories(name: str) -> None:
+    vector = VECTORS["histories"][name]
+    (claim,) = replay(parse_leaf(leaf.encode()) for leaf in vector["leaves"]).claims.values()
+    found = [[state, assurance] for state, assurance in zip(claim.states, claim.assurances, strict=True)]
+    expected = vector["amounts_to"]
+    assert (claim.state, claim.assurance, found) == (expected["state"], expected["assurance"], expected["subjects"])
+
+
+@pytest.mark.parametrize("name", VECTORS["refused_histories"])
+def test_refused_histories(name: str) -> None:
+    leaves = [parse_leaf(leaf.encode()) for leaf in VECTORS["refused_histories"][name]]
+    with pytest.raises(VerificationError):
+        replay(leaves)
+
+
+@pytest.mark.parametrize("name", VECTORS["places"])
+def test_places(name: str) -> None:
+    kind, _, place = name.partition(" ")
+    covering = {"host": hosts_covering, "prefix": prefixes_covering}[kind]
+    for key in VECTORS["places"][name]["covers"]:
+        assert place in covering(key), key
+    for key in VECTORS["places"][name]["does not cover"]:
+        assert place not in covering(key), key
