@@ -7,7 +7,6 @@ the other. No proxies or credentials of the environment, no cookies, no referrer
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,30 +16,26 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 import aiohttp
-from aiohappyeyeballs import AddrInfoType
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError, RawResponseMessage
-from aiohttp.http_exceptions import PayloadEncodingError
 from yarl import URL
 
 from heldout import __version__
 from heldout.addresses import AddressGuard
+from heldout.connections import open_session
 from heldout.content_coding import CodingError, decode_content
 from heldout.errors import InputError
+from heldout.fetch_failures import NOT_PUBLIC, describe_failure, printable
+from heldout.fetch_limits import FetchLimits
 from heldout.politeness import Manners, RestingError, Turns
 from heldout.resolving import CachingResolver, Resolver, SystemResolver
 from heldout.signals import read_signals
 from heldout.targets import RefusedPortError, Target, parse_location, parse_target
 
+__all__ = ["PAGES", "PICTURES", "USER_AGENT", "FetchLimits", "Fetched", "Fetcher", "Room", "parse_retry_after"]
+
 USER_AGENT: Final = f"heldout/{__version__}"
 PICTURES: Final = "image/*,*/*;q=0.8"
 """Accept header for pictures. Without naming WebP or AVIF, so that servers send the picture as it was published."""
 PAGES: Final = "text/html,application/xhtml+xml,*/*;q=0.8"
-
-MAX_HEADER_BYTES: Final = 16 * 1024
-"""Of one header field, name and value; a response has at most `MAX_HEADERS` of them."""
-MAX_HEADERS: Final = 128
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FOR_NOW: Final = frozenset({429, 503})
@@ -49,52 +44,6 @@ _DRAINED_BYTES: Final = 64 * 1024
 """So much of an answer that is not kept is read to use its connection again."""
 _DECODED_AT_ONCE: Final = 256 * 1024
 """Larger bodies are decoded in a thread, so that other fetches go on."""
-_MAX_INTERIM: Final = 16
-"""Interim answers (1xx) before the one that counts."""
-_FIRST_ADDRESSES: Final = 4
-"""Addresses of one name that are tried."""
-
-
-@dataclass(frozen=True)
-class FetchLimits:
-    """What one fetch may cost, and what one host is asked to bear.
-
-    Raises:
-        InputError: a limit is not positive.
-    """
-
-    max_bytes: int = 32 * 1024 * 1024
-    """Of a body, as sent and again when decoded."""
-    max_redirects: int = 5
-    connect_s: float = 10.0
-    """For a name's address, and for a connection with its TLS."""
-    read_s: float = 15.0
-    """Between two pieces of an answer."""
-    total_s: float = 60.0
-    """Of one try with its redirects; waiting for a host's turn does not count."""
-    concurrency: int = 128
-    """Requests in the air."""
-    per_host: int = 4
-    """Of them to one host."""
-    min_host_interval_s: float = 0.05
-    """Between the starts of two requests to one host."""
-    max_retries: int = 2
-    """After "not now" (429, 503) and broken connections."""
-    backoff_s: float = 1.0
-    """Rest of a host before the first of them, without `Retry-After`; doubles each time."""
-    max_wait_s: float = 30.0
-    """Longest `Retry-After` that is waited for."""
-    max_failures: int = 5
-    """Of a host in a row; then it is left alone for `rest_s`."""
-    rest_s: float = 120.0
-
-    def __post_init__(self) -> None:
-        for name in ("max_bytes", "connect_s", "read_s", "total_s", "concurrency", "per_host", "max_failures"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"the limit {name} is {getattr(self, name)}: give a positive number")
-        for name in ("max_redirects", "min_host_interval_s", "max_retries", "backoff_s", "max_wait_s", "rest_s"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"the limit {name} is {getattr(self, name)}: give zero or more")
 
 
 @dataclass(frozen=True)
@@ -112,7 +61,7 @@ class Fetched:
     """After redirects."""
     status: str
     reason: str | None = None
-    """For people; None when ok."""
+    """For people; None when ok. Without what is particular to the URL, so that equal ones can be counted."""
     http_status: int | None = None
     """Of the last answer."""
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -144,10 +93,6 @@ class _FailedError(Exception):
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
         self.status = status
-
-
-class _RefusedError(OSError):
-    """The guard's no, in the one type that aiohttp hands on."""
 
 
 @dataclass
@@ -204,26 +149,8 @@ class Fetcher:
         )
 
     async def __aenter__(self) -> Self:
-        limits = self._limits
-        connector = aiohttp.TCPConnector(
-            resolver=_GuardedResolver(self._resolver, self._guard, limits.connect_s),
-            use_dns_cache=False,  # ours is asked again for every connection, and so is the guard
-            limit=limits.concurrency,
-            limit_per_host=limits.per_host,
-            ssl=self._tls or True,
-            socket_factory=self._make_socket,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            response_class=_Answer,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_s, sock_read=limits.read_s),
-            max_field_size=MAX_HEADER_BYTES,
-            max_line_size=MAX_HEADER_BYTES,
-            max_headers=MAX_HEADERS,
-            trust_env=False,
-            auto_decompress=False,
+        self._session = open_session(
+            self._guard, self._resolver, self._limits, user_agent=self._user_agent, tls=self._tls
         )
         return self
 
@@ -233,11 +160,6 @@ class Fetcher:
         if self._session is not None:
             await self._session.close()
         self._resolver.close()
-
-    def _make_socket(self, info: AddrInfoType) -> socket.socket:
-        family, kind, protocol, _, address = info
-        _check(self._guard, [str(address[0])])
-        return socket.socket(family, kind, protocol)
 
     async def get(self, url: str, *, accept: str = PICTURES, room: Room | None = None) -> Fetched:
         """Fetch a URL. Whatever goes wrong outside is in the result's `status`.
@@ -264,10 +186,12 @@ class Fetcher:
             status, reason = "refused_port", str(error)
         except _FailedError as error:
             status, reason = error.status, str(error)
-        except RestingError as error:
-            status, reason = "host_resting", str(error)
-        except InputError as error:
-            status, reason = ("bad_redirect" if attempt.target else "bad_url"), str(error)
+        except RestingError:
+            status, reason = "host_resting", "the host failed several times, or asked to be left alone"
+        except InputError:
+            status, reason = "bad_url", "no http or https address that can be asked for"
+            if attempt.target is not None:
+                status, reason = "bad_redirect", "it leads to no http or https address that can be asked for"
         final = attempt.target.url if attempt.target else url
         return Fetched(url, final, status, reason, attempt.http_status, attempt.headers, body, tuple(attempt.signals))
 
@@ -287,7 +211,7 @@ class Fetcher:
                 return body
             target = parse_location(location, target)
             if target.url in seen:
-                raise _FailedError("too_many_redirects", f"the redirects lead back to {target.url[:200]}")
+                raise _FailedError("too_many_redirects", "the redirects lead in a circle")
         raise _FailedError("too_many_redirects", f"more than {self._limits.max_redirects} redirects")
 
     async def _hop(self, target: Target, attempt: _Try, accept: str, room: Room | None) -> bytes:
@@ -296,7 +220,7 @@ class Fetcher:
             try:
                 self._guard.check(target.address)
             except InputError as error:
-                raise _FailedError("refused_address", str(error)) from error
+                raise _FailedError("refused_address", NOT_PUBLIC) from error
         async with self._turns.turn(target.host) as began:
             try:
                 body = await self._ask(target, attempt, accept, room)
@@ -330,22 +254,8 @@ class Fetcher:
         try:
             async with asyncio.timeout(max(attempt.left_s, 0.0)) as clock:
                 return await self._read(target, attempt, accept, grow)
-        except TimeoutError as error:
-            raise _FailedError("timeout", _said(error) or f"no whole answer in {self._limits.total_s:g} s") from error
-        except aiohttp.ClientConnectorError as error:
-            raise _FailedError(*_classify(error)) from error
-        except aiohttp.ServerDisconnectedError as error:
-            raise _FailedError("reset", "the server closed the connection without an answer") from error
-        except aiohttp.ClientPayloadError as error:
-            ended = isinstance(error.__cause__, PayloadEncodingError | OSError | None)
-            word = "reset" if ended else "bad_response"
-            raise _FailedError(word, f"the answer broke off ({_said(error)})") from error
-        except aiohttp.ClientResponseError as error:
-            raise _FailedError("bad_response", f"the answer is no HTTP we read ({_said(error)})") from error
-        except OSError as error:
-            raise _FailedError("reset", f"the connection broke ({_said(error)})") from error
-        except (aiohttp.ClientError, ValueError) as error:
-            raise _FailedError("bad_response", f"the answer cannot be read ({_said(error)})") from error
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise _FailedError(*describe_failure(error, self._limits)) from error
         finally:
             attempt.left_s -= loop.time() - began - waited
 
@@ -373,7 +283,7 @@ class Fetcher:
         limit, encoding = self._limits.max_bytes, response.headers.get("Content-Encoding", "")
         if (response.content_length or 0) > limit:
             response.close()
-            raise _FailedError("too_large", f"{response.content_length:,} bytes are over the limit of {limit:,}")
+            raise _FailedError("too_large", f"more than the limit of {limit:,} bytes")
         body = bytearray()
         async for piece in response.content.iter_any():
             if len(body) + len(piece) > limit:
@@ -404,108 +314,16 @@ class _Grow(Protocol):
     async def __call__(self, n_bytes: int, /) -> None: ...
 
 
-class _Answer(aiohttp.ClientResponse):
-    """A response whose interim answers (100 Continue and its like) come to an end.
-
-    aiohttp reads any number of them, ten thousand from one piece of the network, and nothing else is served meanwhile.
-    """
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        protocol = connection.protocol
-        if protocol is None:  # closed meanwhile; aiohttp says so
-            return await super().start(connection)
-        read, left = protocol.read, _MAX_INTERIM
-
-        async def counted() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise HttpProcessingError(code=400, message="interim answers without end")
-            return await read()
-
-        protocol.read = counted  # type: ignore[method-assign]
-        try:
-            return await super().start(connection)
-        finally:
-            del protocol.read
-
-
-class _GuardedResolver(AbstractResolver):
-    """aiohttp's view of a resolver; every address of an answer must pass, or none is used."""
-
-    def __init__(self, resolver: CachingResolver, guard: AddressGuard, timeout_s: float) -> None:
-        self._resolver = resolver
-        self._guard = guard
-        self._timeout_s = timeout_s
-
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - aiohttp's interface; both families serve
-    ) -> list[ResolveResult]:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                addresses = await self._resolver.resolve(host)
-        except TimeoutError as error:
-            raise OSError(f"no name server answered in {self._timeout_s:g} s") from error
-        # Also those that would not be tried: a name that is partly private is one somebody plays with.
-        _check(self._guard, addresses)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in addresses[:_FIRST_ADDRESSES]
-        ]
-
-    async def close(self) -> None:
-        """Nothing: the fetcher closes its resolver."""
-
-
-def _check(guard: AddressGuard, addresses: Iterable[str]) -> None:
-    try:
-        for address in addresses:
-            guard.check(address)
-    except InputError as error:
-        raise _RefusedError(str(error)) from error
-
-
-def _classify(error: aiohttp.ClientConnectorError) -> tuple[str, str]:
-    """Status and reason of a connection that was not made."""
-    if isinstance(error.os_error, _RefusedError):
-        return "refused_address", str(error.os_error)
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "dns", f"the name has no address ({error.os_error})"
-    if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientConnectorCertificateError):
-        return "tls", f"the server cannot prove who it is, or speaks no TLS ({_said(error)})"
-    return "connect", f"no connection ({error.os_error.strerror or error.os_error})"
-
-
 def _refuse_page(start: bytes, response: aiohttp.ClientResponse) -> None:
     """No picture format begins like markup or JSON, whatever the type says."""
     if start.lstrip()[:1] in {b"<", b"{", b"["}:
         response.close()
-        said = _printable(response.headers.get("Content-Type", "unknown"))
+        said = printable(response.headers.get("Content-Type", "unknown"))
         raise _FailedError("not_a_picture", f"a page or text came instead of a picture ({said})")
 
 
 def _header(headers: Iterable[tuple[str, str]], name: str) -> str | None:
     return next((value for field_name, value in headers if field_name.lower() == name), None)
-
-
-def _said(error: BaseException) -> str:
-    """What an error says, or is."""
-    return _printable(str(error)) or type(error).__name__
-
-
-def _printable(text: str) -> str:
-    """In one line, without what a server may have hidden in it."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split())[:200])
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

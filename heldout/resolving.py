@@ -7,6 +7,7 @@ import asyncio
 import socket
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,6 +15,7 @@ from typing import Final, Protocol
 
 import dns.asyncresolver
 import dns.exception
+import dns.resolver
 
 from heldout.errors import InputError
 
@@ -24,6 +26,14 @@ THREADS: Final = 32
 """Names looked up at once; a dead name can hold a thread for ten seconds."""
 MAX_ADDRESSES: Final = 16
 """Of one name. More is an attempt to keep a client busy."""
+
+
+_SAID: Final[Mapping[type[Exception], str]] = {
+    dns.resolver.NXDOMAIN: "no such name",
+    dns.resolver.NoAnswer: "no address under that name",
+    dns.resolver.NoNameservers: "the name server cannot tell",
+    dns.resolver.LifetimeTimeout: "the name server does not answer",
+}
 
 
 class Resolver(Protocol):
@@ -81,7 +91,9 @@ class NameServerResolver:
         try:
             answers = await self._resolver.resolve_name(host, search=False)
         except dns.exception.DNSException as error:
-            raise OSError(str(error) or type(error).__name__) from error
+            raise OSError(
+                _SAID.get(type(error), f"the name server's answer is no use: {type(error).__name__}")
+            ) from error
         return list(dict.fromkeys(answers.addresses()))[:MAX_ADDRESSES]
 
     def close(self) -> None:
