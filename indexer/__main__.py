@@ -40,7 +40,7 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Tars, parquet files, pictures, clip-retrieval embeddings: files, folders of them, s3://... and the like."
+            help="Tars, parquet files, pictures, clip-retrieval embeddings: files, folders, s3:// and the like."
         ),
     ],
     dataset: Dataset,

@@ -42,22 +42,26 @@ def open_pictures(shard: Shard, overrides: Mapping[str, str] | None = None) -> M
 
 def _members(shard: Shard, *, by_stem: bool) -> list[Member]:
     """One member a picture, with its texts; `by_stem`: the key is the file's stem, as img2dataset has it."""
-    members: list[Member] = []
+    members: dict[str, Member] = {}
+    texts: list[tuple[str, str, Place]] = []
     for number, path in enumerate(shard.paths):
-        name = shard.name_of(path)
-        suffix = path.suffix[1:].lower()
+        name, suffix = shard.name_of(path), path.suffix[1:].lower()
         try:
             place = number, path.stat().st_size
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror}): run again when it is back") from error
         if suffix in PICTURE_SUFFIXES:
-            members.append(Member(whole_text(PurePosixPath(name).stem if by_stem else name), {suffix: place}))
-            current = name
-        elif members and suffix in {"txt", "json"}:  # texts come behind their picture
-            stem = name.rpartition(".")[0]
-            if stem in {current, current.rpartition(".")[0]}:
-                members[-1].files[suffix] = place
-    return members
+            members[name] = Member(whole_text(PurePosixPath(name).stem if by_stem else name), {suffix: place})
+        elif suffix in {"txt", "json"}:
+            texts.append((name.rpartition(".")[0], suffix, place))
+    by_stems: dict[str, list[Member]] = {}
+    for name, member in members.items():
+        by_stems.setdefault(name.rpartition(".")[0], []).append(member)
+        by_stems.setdefault(name, []).append(member)
+    for stem, suffix, place in texts:
+        for member in by_stems.get(stem, ()):
+            member.files[suffix] = place
+    return list(members.values())
 
 
 def _read(paths: Sequence[Path], place: Place) -> bytes:
