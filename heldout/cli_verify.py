@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from heldout.records import ClaimState
 
 
-def verify_list(path: Path, *, allow_unverified: bool, as_json: bool) -> None:
+def verify_list(path: Path, witnesses: Path | None, *, allow_unverified: bool, as_json: bool) -> None:
     """Tell of a pulled list."""
     from heldout.exclusion import ExclusionList
     from heldout.leaves import format_at
+    from heldout.receipts import parse_tlog_proof
+    from heldout.stored import PROOF
 
     exclusions = ExclusionList.open(path, allow_unverified=allow_unverified)
     tell_doubts(exclusions.doubts)
     version = exclusions.version
     proved = version.proved
+    proof = parse_tlog_proof((version.folder.versions / version.name / PROOF).read_bytes()) if witnesses else None
+    witnessed = _witnessed(witnesses, proof.checkpoint) if proof else []
     if as_json:
         print_json(
             {
@@ -29,13 +33,15 @@ def verify_list(path: Path, *, allow_unverified: bool, as_json: bool) -> None:
                 "version": version.manifest.version,
                 "manifest_sha256": version.manifest_sha256.hex(),
                 "counts": version.manifest.counts,
+                "witnesses": witnessed,
                 "expires_at": None if proved is None else format_at(proved.trusted.expires_at),
             }
         )
         return
     state = "NOT verified" if exclusions.doubts else "verified"
     until = "" if proved is None else f"; fresh until {format_at(proved.trusted.expires_at)}"
-    print(f"{path}: {state}: version {version.manifest.version}, {format_counts(version.manifest.counts)}{until}")
+    counts = format_counts(version.manifest.counts)
+    print(f"{path}: {state}: version {version.manifest.version}, {counts}{until}{_cosigned(witnessed)}")
 
 
 def verify_filter_report(path: Path, list_path: Path | None, *, allow_unverified: bool, as_json: bool) -> None:
@@ -76,7 +82,14 @@ def verify_filter_report(path: Path, list_path: Path | None, *, allow_unverified
 
 
 def verify_claim_receipt(
-    path: Path, value: object, list_path: Path | None, log_key: str | None, *, allow_unverified: bool, as_json: bool
+    path: Path,
+    value: object,
+    list_path: Path | None,
+    log_key: str | None,
+    witnesses: Path | None,
+    *,
+    allow_unverified: bool,
+    as_json: bool,
 ) -> None:
     """Tell of an artist's receipt, by the log's key or that of a list."""
     from heldout.leaves import OptOutLeaf, WithdrawLeaf, format_at
@@ -95,6 +108,7 @@ def verify_claim_receipt(
         vkey = read_key(log_key or "")
     receipt = receipt_from_json(value)
     leaves = verify_receipt(receipt, vkey)
+    witnessed = _witnessed(witnesses, receipt.checkpoint)
     opt_outs = [leaf for leaf in leaves if isinstance(leaf, OptOutLeaf)]
     withdrawn = [leaf for leaf in leaves if isinstance(leaf, WithdrawLeaf)]
     first = opt_outs[0]
@@ -111,6 +125,7 @@ def verify_claim_receipt(
         "withdrawn_at": format_at(withdrawn[0].at) if withdrawn else None,
         "log_indices": [entry.index for entry in receipt.entries],
         "log": vkey.partition("+")[0],
+        "witnesses": witnessed,
     }
     if as_json:
         print_json(facts)
@@ -118,8 +133,19 @@ def verify_claim_receipt(
     ending = f", withdrawn at {facts['withdrawn_at']}" if withdrawn else _states(told.states)
     print(
         f"{path}: verified: claim {receipt.claim} of {facts['at']} is in the log {facts['log']}: {first.preference} "
-        f"for {facts['n_subjects']} subjects, assurance {told.assurance}{ending}"
+        f"for {facts['n_subjects']} subjects, assurance {told.assurance}{ending}{_cosigned(witnessed)}"
     )
+
+
+def _witnessed(policy: Path | None, checkpoint: str) -> list[str]:
+    """The policy's witnesses that cosigned. Raises VerificationError: they are not enough."""
+    from heldout.witnesses import WitnessPolicy
+
+    return [] if policy is None else list(WitnessPolicy.load(policy).verify(checkpoint).cosignatures)
+
+
+def _cosigned(witnesses: Sequence[str]) -> str:
+    return f"; cosigned by {', '.join(witnesses)}" if witnesses else ""
 
 
 def _states(states: Sequence["ClaimState"]) -> str:

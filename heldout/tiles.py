@@ -127,7 +127,7 @@ class TreeGrower:
         return self._size
 
     @property
-    def leaves(self) -> Sequence[bytes]:
+    def leaves(self) -> list[bytes]:
         """Leaf hashes after the last full tile."""
         return self._edge[0]
 

@@ -26,6 +26,7 @@ from heldout.leaves import ListLeaf, format_leaf
 from heldout.merkle import inclusion_proof, leaf_hash, root_of
 from heldout.records import ASSURANCES, Assurance
 from heldout.urls import canonical_key, key_digest
+from tests.heldout.cosigning import Witness
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 BASE_URL = "http://registry.example"
@@ -85,6 +86,7 @@ def image_table(rules: list[ImageRule]) -> pa.Table:
 class Site:
     """What a server publishes, and the keys behind it."""
 
+    cosigners: list[Witness] = field(default_factory=list)
     log_signer: Signer = field(default_factory=lambda: Signer.generate("registry.example/log"))
     keys: dict[str, CryptoSigner] = field(default_factory=lambda: {role: new_key() for role in ROLES})
     files: dict[str, bytes] = field(default_factory=dict)
@@ -166,6 +168,7 @@ class Site:
             self.files[f"log/{tile.path}"] = b"".join(nodes)
         checkpoint = Checkpoint(self.log_signer.name, len(hashes), root_of(hashes))
         note = sign_note(format_checkpoint(checkpoint), [self.log_signer])
+        note += "".join(witness.cosign(note, 1_790_000_000) for witness in self.cosigners)
         self.files["log/checkpoint"] = note.encode()
         path = "".join(f"{to_base64(node)}\n" for node in inclusion_proof(hashes, old_size))
         extra = to_base64(leaf)

@@ -1,16 +1,25 @@
 """Policies of witnesses (C2SP tlog-policy): what is read, what is refused, what is a quorum."""
 
+import json
 import re
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heldout.checkpoint import Checkpoint, Signer, sign_checkpoint
+from heldout.cli import run
 from heldout.errors import InputError, VerificationError
+from heldout.leaves import OptOutLeaf, UrlDigest, format_leaf
+from heldout.merkle import leaf_hash
+from heldout.pull import pull
+from heldout.receipts import Receipt, ReceiptEntry, receipt_to_json
 from heldout.witnesses import WitnessPolicy
 from tests.heldout.cosigning import Witness
+from tests.heldout.lying_log import AT as LEAF_AT
+from tests.heldout.published import BASE_URL, Site
 
 LOG = Signer("log.example/log", b"\x01" * 32)
 NOTE = sign_checkpoint(Checkpoint(LOG.name, 7, b"\x05" * 32), LOG)
@@ -133,3 +142,38 @@ def test_what_is_no_policy_is_refused(text: str, message: str) -> None:
 def test_any_file_is_read_or_refused_in_order(data: bytes) -> None:
     with suppress(InputError):
         WitnessPolicy.parse(data)
+
+
+@pytest.fixture
+def policy_path(tmp_path: Path) -> Path:
+    path = tmp_path / "witnesses.policy"
+    path.write_text(NESTED)
+    return path
+
+
+@pytest.mark.parametrize(("signed", "code"), [((W1, W2), 0), ((W1,), 4), ((), 4)])
+def test_a_list_is_verified_with_its_witnesses(
+    tmp_path: Path, policy_path: Path, capsys: pytest.CaptureFixture[str], signed: tuple[Witness, ...], code: int
+) -> None:
+    site = Site(cosigners=list(signed)).publish()
+    pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
+    assert run(["verify", str(tmp_path / "list")]) == 0
+    assert run(["verify", str(tmp_path / "list"), "--witnesses", str(policy_path)]) == code
+    assert ("cosigned by a, b" in capsys.readouterr().out) is (code == 0)
+
+
+@pytest.mark.parametrize(("signed", "code"), [((W1, W3), 0), ((W2, W3), 4)])
+def test_a_receipt_is_verified_with_its_witnesses(
+    tmp_path: Path, policy_path: Path, capsys: pytest.CaptureFixture[str], signed: tuple[Witness, ...], code: int
+) -> None:
+    leaf = format_leaf(OptOutLeaf(LEAF_AT, "claim0001", "declared", "train-ai=n", (UrlDigest(bytes(32)),)))
+    note = sign_checkpoint(Checkpoint(LOG.name, 1, leaf_hash(leaf)), LOG)
+    note += "".join(witness.cosign(note, AT) for witness in signed)
+    path = tmp_path / "receipt.json"
+    path.write_text(json.dumps(receipt_to_json(Receipt("claim0001", note, (ReceiptEntry(0, leaf, ()),)))))
+    options = ["verify", str(path), "--log-key", LOG.verifier.vkey, "--json"]
+    assert run(options) == 0
+    assert json.loads(capsys.readouterr().out)["witnesses"] == []
+    assert run([*options, "--witnesses", str(policy_path)]) == code
+    if code == 0:
+        assert json.loads(capsys.readouterr().out)["witnesses"] == ["a", "c"]
