@@ -20,9 +20,9 @@ from heldout.errors import HeldoutError, InputError, NotFoundError
 from heldout.fingerprints import PDQ_BYTES
 from heldout.records import Copy, DatasetInfo, Evidence, Group, Hit, HitLabel, Sample, SearchFilters, SearchResult
 from indexer.generation import Generation
-from search.copies import links_of
 from search.cursor import Cursor, format_cursor, parse_cursor, question_digest
 from search.filters import OptedOut, column_masks, not_opted_out, notes_of
+from search.links import Links
 from search.merge import Candidate, Ref
 from search.pages import Card, Page, cut_page
 from search.picture import MAX_PICTURE_BYTES, answer_picture
@@ -183,7 +183,7 @@ class SearchEngine:
             ranking, left_out = said.ranking.sifted(reading.masks, filters.labels)
             said = replace(said, ranking=ranking)
             keep = not_opted_out(reading, self._opted_out) if filters.not_opted_out and self._opted_out else None
-            page = cut_page(said, rank, k, partial(links_of, reading), keep=keep)
+            page = cut_page(said, rank, k, Links(reading), keep=keep)
             numbers = {name: generation.number for name, generation in generations.items()}
             following = None if page.next_rank is None else format_cursor(Cursor(digest, page.next_rank, numbers))
             missing = _left_out(page, left_out if rank == 0 else [])
@@ -227,7 +227,7 @@ def _place(text: str | None, digest: str) -> Cursor | None:
 
 def _left_out(page: Page, sifted: Sequence[Candidate]) -> dict[HitLabel, int]:
     """Exact and near candidates that filters leave out, by label; those that a card lists as copies are shown."""
-    listed = {ref for card in page.cards for ref in card.component.members}
+    listed = {ref for card in page.cards for ref, link in card.component.members.items() if link is not None}
     proved = [each for each in (*sifted, *page.passed_over) if each.label in PROVED and each.ref not in listed]
     return dict(Counter(each.label for each in proved))
 
