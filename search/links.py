@@ -50,10 +50,8 @@ class Links:
                 if (hub := hubs.setdefault(number, ref)) != ref:
                     yield Link(hub, ref, *group.get(ref, _BEYOND))
                 else:
-                    for other, proof in group.items():
-                        if other != hub:
-                            yield Link(hub, other, *proof)
-                            yield Link(other, hub, *group.get(hub, _BEYOND))
+                    # To itself too: that is how it says what proves that it belongs there.
+                    yield from (Link(hub, other, *proof) for other, proof in group.items())
         if len(self._reading.generations) > 1:
             samples = self._reading.samples(refs)
             yield from self._same_bytes_elsewhere(samples)
