@@ -80,8 +80,8 @@ class Fetched:
 class Room(Protocol):
     """Keeps the bodies of many fetches within memory."""
 
-    async def grow(self, n_bytes: int) -> None:
-        """Return when so many more bytes may be kept."""
+    def grow(self, n_bytes: int) -> None:
+        """So many more bytes are kept. What it raises ends the fetch, and comes out of it."""
         ...
 
     def clear(self) -> None:
@@ -167,7 +167,7 @@ class Fetcher:
         Args:
             url: As a stranger wrote it.
             accept: The Accept header: `PICTURES` also refuses pages, `PAGES` does not.
-            room: Asked before the body grows.
+            room: Told of every growth of the body.
         """
         for left in range(self._limits.max_retries, -1, -1):
             attempt = _Try(left_s=self._limits.total_s)
@@ -239,27 +239,16 @@ class Fetcher:
 
     async def _ask(self, target: Target, attempt: _Try, accept: str, room: Room | None) -> bytes:
         loop = asyncio.get_running_loop()
-        began, waited = loop.time(), 0.0
-
-        async def grow(n_bytes: int) -> None:
-            nonlocal waited
-            until, now = clock.when(), loop.time()
-            if room is None or until is None or clock.expired():
-                return
-            clock.reschedule(None)  # our memory is not the server's fault
-            await room.grow(n_bytes)
-            waited += loop.time() - now
-            clock.reschedule(until + loop.time() - now)
-
+        began = loop.time()
         try:
-            async with asyncio.timeout(max(attempt.left_s, 0.0)) as clock:
-                return await self._read(target, attempt, accept, grow)
+            async with asyncio.timeout(max(attempt.left_s, 0.0)):
+                return await self._read(target, attempt, accept, room)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise _FailedError(*describe_failure(error, self._limits)) from error
         finally:
-            attempt.left_s -= loop.time() - began - waited
+            attempt.left_s -= loop.time() - began
 
-    async def _read(self, target: Target, attempt: _Try, accept: str, grow: "_Grow") -> bytes:
+    async def _read(self, target: Target, attempt: _Try, accept: str, room: Room | None) -> bytes:
         if self._session is None:
             raise RuntimeError("use the Fetcher as an async context manager")
         attempt.http_status = None
@@ -277,9 +266,9 @@ class Fetcher:
                 if status in _REDIRECTS and "location" in response.headers:
                     return b""
                 raise _FailedError(f"http_{status}", f"the server answered with status {status}")
-            return await self._body(response, accept, grow)
+            return await self._body(response, accept, room)
 
-    async def _body(self, response: aiohttp.ClientResponse, accept: str, grow: "_Grow") -> bytes:
+    async def _body(self, response: aiohttp.ClientResponse, accept: str, room: Room | None) -> bytes:
         limit, encoding = self._limits.max_bytes, response.headers.get("Content-Encoding", "")
         if (response.content_length or 0) > limit:
             response.close()
@@ -291,27 +280,28 @@ class Fetcher:
                 raise _FailedError("too_large", f"more than the limit of {limit:,} bytes")
             if not body and accept == PICTURES and not encoding:
                 _refuse_page(piece, response)
-            await grow(len(piece))
+            if room is not None:
+                room.grow(len(piece))
             body += piece
         if not body:
             raise _FailedError("empty", "the server sent 0 bytes")
         if not encoding:
             return bytes(body)
-        try:
-            if len(body) > _DECODED_AT_ONCE:
-                decoded = await asyncio.to_thread(decode_content, bytes(body), encoding, limit)
-            else:
-                decoded = decode_content(bytes(body), encoding, limit)
-        except CodingError as error:
-            raise _FailedError("too_large" if error.too_large else "bad_encoding", str(error)) from error
+        decoded = await _decode(bytes(body), encoding, limit)
         if accept == PICTURES:
             _refuse_page(decoded, response)
-        await grow(max(0, len(decoded) - len(body)))
+        if room is not None:
+            room.grow(max(0, len(decoded) - len(body)))
         return decoded
 
 
-class _Grow(Protocol):
-    async def __call__(self, n_bytes: int, /) -> None: ...
+async def _decode(body: bytes, encoding: str, limit: int) -> bytes:
+    try:
+        if len(body) > _DECODED_AT_ONCE:
+            return await asyncio.to_thread(decode_content, body, encoding, limit)
+        return decode_content(body, encoding, limit)
+    except CodingError as error:
+        raise _FailedError("too_large" if error.too_large else "bad_encoding", str(error)) from error
 
 
 def _refuse_page(start: bytes, response: aiohttp.ClientResponse) -> None:

@@ -451,33 +451,35 @@ def test_a_host_is_asked_politely_and_holds_up_no_other() -> None:
     assert sorted(quick)[5] < max(at for url, at in ended.items() if "slow" in url)
 
 
-def test_bodies_grow_only_where_there_is_room() -> None:
-    class Narrow:
-        def __init__(self) -> None:
-            self.kept = self.asked = 0
+class Room:
+    def __init__(self, n_bytes: int) -> None:
+        self.left = n_bytes
+        self.kept = 0
 
-        async def grow(self, n_bytes: int) -> None:
-            self.asked += 1
-            await asyncio.sleep(0.3)  # longer, in all, than a fetch may take
-            self.kept += n_bytes
+    def grow(self, n_bytes: int) -> None:
+        self.kept += n_bytes
+        if self.kept > self.left:
+            raise MemoryError
 
-        def clear(self) -> None:
-            self.kept = 0
+    def clear(self) -> None:
+        self.kept = 0
 
-    async def run(url: str) -> tuple[Fetched, Narrow]:
-        room = Narrow()
-        limits = FetchLimits(**{**LIMITS, "max_bytes": 10_000_000, "read_s": 5.0})
-        async with Fetcher(guard=AddressGuard(allow=[ALLOWED]), limits=limits) as fetcher:
-            return await fetcher.get(url, room=room), room
 
-    body = bytes(range(256)) * 8000
-    with HostileServer({"/large": ok(body), "/short": ANSWERS["/short"]}) as server:
-        fetched, room = asyncio.run(run(server.url + "/large"))
-        assert fetched.body == body
-        assert room.kept == len(body)
-        assert room.asked * 0.3 > LIMITS["total_s"]
-        fetched, room = asyncio.run(run(server.url + "/short"))
-        assert (fetched.status, room.kept) == ("reset", 0)
+def test_a_caller_ends_a_fetch_that_has_no_room() -> None:
+    async def run(url: str, room: Room) -> str:
+        async with Fetcher(guard=AddressGuard(allow=[ALLOWED]), limits=FetchLimits(**LIMITS)) as fetcher:
+            return (await fetcher.get(url, room=room)).status
+
+    body = bytes(range(1, 101)) * 1000
+    packed = ok(gzip.compress(body), "Content-Encoding: gzip\r\n")
+    with HostileServer({"/large": ok(body), "/packed": packed, "/short": ANSWERS["/short"]}) as server:
+        for path, kept in (("/large", len(body)), ("/packed", len(body)), ("/short", 0)):
+            room = Room(len(body))
+            assert asyncio.run(run(server.url + path, room)) == ("ok" if kept else "reset")
+            assert room.kept == kept
+        for path in ("/large", "/packed"):
+            with pytest.raises(MemoryError):
+                asyncio.run(run(server.url + path, Room(len(body) - 1)))
 
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
