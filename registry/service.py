@@ -17,6 +17,7 @@ from heldout.errors import AccessError, HeldoutError, InputError
 from heldout.receipts import receipt_to_json
 from heldout.records import Assurance, Claim, ClaimPage, ClaimPreview, ClaimRequest, Sample
 from registry import claims, transitions
+from registry.accounts import Accounts
 from registry.claim_secrets import ClaimSecrets
 from registry.coverage import Coverage, CoverageIndex
 from registry.db import make_engine, make_sessions, transaction
@@ -98,6 +99,8 @@ class Registry:
             witnesses=self._witnesses,
         )
         self._coverage = CoverageIndex(self._reading)
+        self.accounts = Accounts(self._sessions, self._reading, clock)
+        """Who signs in, and their keys."""
         n_swept = FileStore(self.public_dir).sweep()
         if n_swept:
             logger.warning("leftovers_swept", extra={"n_files": n_swept})
