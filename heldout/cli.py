@@ -6,22 +6,23 @@ Imports are inside the commands, so that `heldout --help` does not load pyarrow 
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heldout import __version__
-from heldout.cli_check import check_one, open_from_server, read_picture
+from heldout.cli_check import check_one, open_from_server
+from heldout.cli_search import search
 from heldout.cli_verify import verify_claim_receipt, verify_filter_report, verify_list
 from heldout.errors import ExitCode, HeldoutError, InputError
 from heldout.terminal import complain, format_counts, format_kinds, plain, print_json, progress, tell_doubts
 
 if TYPE_CHECKING:
-    from heldout.records import Assurance, SearchResult
+    from heldout.records import Assurance
 
 app = typer.Typer(
     name="heldout",
@@ -305,105 +306,7 @@ def check(
         print(f"{found}\t{plain(answer['what'])}")
 
 
-@app.command()
-def search(
-    *,
-    server: ServerOption = None,
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture.")] = None,
-    text: Annotated[str | None, typer.Option(help="What the picture shows, or a name.")] = None,
-    url: Annotated[str | None, typer.Option(help="A picture's address, however written.")] = None,
-    site: Annotated[str | None, typer.Option(help="A host with its subdomains, or a profile's path.")] = None,
-    caption: Annotated[str | None, typer.Option(help="Words of the caption; a quoted phrase as it stands.")] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="Only in this data set; repeat for several.")] = None,
-    k: Annotated[int | None, typer.Option("-k", min=1, help="Answers per page.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Search a site's data sets by picture, words, address, site or caption."""
-    from heldout.client import Client
-
-    doors: dict[str, Any] = {"image": image, "text": text, "url": url, "site": site, "caption": caption}
-    asked = [name for name, value in doors.items() if value is not None]
-    if server is None or len(asked) != 1:
-        raise InputError("give --server URL and exactly one of --image, --text, --url, --site and --caption")
-    (door,) = asked
-    with Client(server) as client:
-        methods: dict[str, Callable[..., SearchResult]] = {
-            "image": client.search_picture,
-            "text": client.search_text,
-            "url": client.search_url,
-            "site": client.search_site,
-            "caption": client.search_caption,
-        }
-        question = read_picture(image) if image is not None else doors[door]
-        result = methods[door](question, k=k, datasets=dataset or [])
-    if as_json:
-        print(result.model_dump_json(indent=1))
-        return
-    for hit in result.hits:
-        sample = hit.sample
-        where = f"{sample.dataset}/{sample.key}"
-        print("\t".join(plain(part or "") for part in (hit.label, where, sample.url, sample.caption)))
-    for note in result.notes:
-        complain(note)
-
-
-@app.command()
-def monitor(
-    *,
-    url: Annotated[str, typer.Argument(metavar="URL", help="Base address of the site; its log is below it.")],
-    log_key: Annotated[
-        str | None, typer.Option("--log-key", metavar="VKEY", help="The log's verifier key, or a file that holds it.")
-    ] = None,
-    host: Annotated[list[str] | None, typer.Option(metavar="H", help="Tell of rules about this host; repeat.")] = None,
-    address: Annotated[list[str] | None, typer.Option("--url", metavar="U", help="Tell of this address.")] = None,
-    image: Annotated[list[Path] | None, typer.Option(metavar="F", help="Tell of this picture, or copies.")] = None,
-    state: Annotated[
-        Path, typer.Option(metavar="FILE", help="What is remembered between runs; evidence goes beside it.")
-    ] = Path("heldout-monitor.json"),
-    witnesses: WitnessesOption = None,
-    max_age: Annotated[
-        float | None,
-        typer.Option(
-            "--max-age",
-            metavar="DAYS",
-            min=0,
-            help="Alarm when the newest cosignature, or without witnesses the newest entry, is older. "
-            "With --witnesses 7 if left out.",
-        ),
-    ] = None,
-    once: Annotated[bool, typer.Option("--once", help="One round, then stop; so it is without --interval.")] = False,
-    interval: Annotated[
-        float | None, typer.Option(metavar="S", min=1, help="A round every S seconds until an alarm.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line, for a script.")] = False,
-) -> None:
-    """Follow a registry's log: check that it only grows, read every entry, tell what happened to hosts or works.
-
-    Exit code 4 when the log forks, shrinks, goes stale or serves what is not what it signed; the proof is kept.
-    """
-    if once and interval is not None:
-        raise InputError("give either --once or --interval S")
-    from heldout.cli_monitor import WITNESSED_AGE, follow, log_verifier, make_watches
-    from heldout.download import Downloads
-    from heldout.monitor import Monitor
-    from heldout.witnesses import WitnessPolicy
-
-    policy = None if witnesses is None else WitnessPolicy.load(witnesses)
-    age = WITNESSED_AGE if max_age is None and policy is not None else None
-    with Downloads() as downloads:
-        follow(
-            Monitor(
-                url,
-                log_verifier(log_key, policy, state, url),
-                downloads,
-                state,
-                watches=make_watches(host or [], address or [], image or []),
-                policy=policy,
-                max_age=age if max_age is None else timedelta(days=max_age),
-            ),
-            interval_s=interval,
-            as_json=as_json,
-        )
+app.command()(search)
 
 
 def _assurance(value: MinAssurance) -> "Assurance":

@@ -6,17 +6,21 @@ Lists are fetched by `heldout.pull`.
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from heldout import __version__
 from heldout.errors import ConflictError, HeldoutError, InputError, NotFoundError, UnavailableError
-from heldout.records import Claim, ClaimRequest, DatasetInfo, SearchResult
+from heldout.records import CheckResult, Claim, ClaimRequest, DatasetInfo, Sample, SearchFilters, SearchResult
 
 TIMEOUT_S: Final = 60.0
 """For connecting, and between two bytes: a large search takes seconds."""
+
+MAX_ASKED: Final = 100
+"""Samples named in one request for a check; a server checks fewer at a time."""
 
 _T = TypeVar("_T")
 
@@ -25,6 +29,15 @@ _BY_STATUS: Final[dict[int, type[HeldoutError]]] = {
     409: ConflictError,
     429: UnavailableError,
 }
+
+
+class SearchOptions(TypedDict, total=False):
+    """As the arguments of `Client.search`."""
+
+    k: int | None
+    datasets: Sequence[str]
+    filters: SearchFilters | None
+    cursor: str | None
 
 
 class Client:
@@ -61,26 +74,67 @@ class Client:
         """Data sets that can be searched."""
         return self._get("/v1/datasets", TypeAdapter(list[DatasetInfo]))
 
-    def search_text(self, text: str, *, k: int | None = None, datasets: Sequence[str] = ()) -> SearchResult:
+    def search(
+        self,
+        door: str,
+        question: str | bytes,
+        *,
+        k: int | None = None,
+        datasets: Sequence[str] = (),
+        filters: SearchFilters | None = None,
+        cursor: str | None = None,
+    ) -> SearchResult:
+        """One page of an answer.
+
+        Args:
+            door: `text`, `url`, `site`, `caption` or `image`.
+            question: words or an address; for `image` the file's bytes, or an address that the server fetches it from.
+            k: groups a page; the server's default when left out.
+            datasets: only these; all by default.
+            filters: which hits the answer is to have.
+            cursor: `next_cursor` of the page before, asked with all else the same.
+        """
+        params = _params(k, datasets, filters or SearchFilters(), cursor)
+        answer = TypeAdapter(SearchResult)
+        if door == "image":
+            return self._ask("POST", "/v1/search", answer, params=params, files=_form(question))
+        if isinstance(question, bytes):
+            raise InputError(f"the door {door!r} takes words: give a picture's bytes to 'image'")
+        return self._get("/v1/search", answer, params=[(door, question), *params])
+
+    def search_text(self, text: str, **options: Unpack[SearchOptions]) -> SearchResult:
         """What the picture shows, or a name."""
-        return self._search({"text": text}, k, datasets)
+        return self.search("text", text, **options)
 
-    def search_url(self, url: str, *, k: int | None = None, datasets: Sequence[str] = ()) -> SearchResult:
+    def search_url(self, url: str, **options: Unpack[SearchOptions]) -> SearchResult:
         """A picture's address, however written."""
-        return self._search({"url": url}, k, datasets)
+        return self.search("url", url, **options)
 
-    def search_site(self, site: str, *, k: int | None = None, datasets: Sequence[str] = ()) -> SearchResult:
+    def search_site(self, site: str, **options: Unpack[SearchOptions]) -> SearchResult:
         """A host with its subdomains, or a profile's path."""
-        return self._search({"site": site}, k, datasets)
+        return self.search("site", site, **options)
 
-    def search_caption(self, caption: str, *, k: int | None = None, datasets: Sequence[str] = ()) -> SearchResult:
+    def search_caption(self, caption: str, **options: Unpack[SearchOptions]) -> SearchResult:
         """Words of the caption."""
-        return self._search({"caption": caption}, k, datasets)
+        return self.search("caption", caption, **options)
 
-    def search_picture(self, data: bytes, *, k: int | None = None, datasets: Sequence[str] = ()) -> SearchResult:
+    def search_picture(self, picture: str | bytes, **options: Unpack[SearchOptions]) -> SearchResult:
         """Copies of a picture, exact and near, then what looks alike. The server does not keep it."""
-        files = {"picture": ("picture", data, "application/octet-stream")}
-        return self._ask("POST", "/v1/search", TypeAdapter(SearchResult), params=_params({}, k, datasets), files=files)
+        return self.search("image", picture, **options)
+
+    def check(self, picture: str | bytes, samples: Sequence[Sample], *, generations: Mapping[str, int]) -> CheckResult:
+        """Which of an answer's `unverified` hits are copies: the server fetches just these, some at a time.
+
+        Args:
+            picture: what was searched with.
+            samples: those of the hits. The answer has the first of them; ask again for the rest.
+            generations: the answer's.
+        """
+        picks = [
+            (f"{quote(each.dataset, safe='')}@{generations[each.dataset]}:{each.id}") for each in samples[:MAX_ASKED]
+        ]
+        files = [*_form(picture), *(("pick", (None, pick)) for pick in picks)]
+        return self._ask("POST", "/v1/search/check", TypeAdapter(CheckResult), files=files)
 
     def submit(self, request: ClaimRequest, *, idempotency_key: str | None = None) -> Claim:
         """Opt works out.
@@ -102,9 +156,6 @@ class Client:
     def receipt(self, claim_id: str) -> dict[str, Any]:
         """A claim's receipt, unverified."""
         return self._get(f"/v1/receipts/{_segment(claim_id)}", TypeAdapter(dict[str, Any]))
-
-    def _search(self, question: Mapping[str, str], k: int | None, datasets: Sequence[str]) -> SearchResult:
-        return self._get("/v1/search", TypeAdapter(SearchResult), params=_params(question, k, datasets))
 
     def _get(self, path: str, answer: TypeAdapter[_T], **options: Any) -> _T:  # noqa: ANN401 - httpx's own
         return self._ask("GET", path, answer, **options)
@@ -128,9 +179,28 @@ class Client:
             ) from error
 
 
-def _params(question: Mapping[str, str], k: int | None, datasets: Sequence[str]) -> list[tuple[str, str]]:
-    limit = [] if k is None else [("k", str(k))]
-    return [*question.items(), *limit, *(("dataset", name) for name in datasets)]
+def _params(
+    k: int | None, datasets: Sequence[str], filters: SearchFilters, cursor: str | None
+) -> list[tuple[str, str]]:
+    given: list[tuple[str, object]] = [
+        ("k", k),
+        *(("dataset", name) for name in datasets),
+        *(("host", host) for host in filters.hosts),
+        ("min_width", filters.min_width),
+        ("min_height", filters.min_height),
+        *(("label", label) for label in filters.labels),
+        ("safety", None if filters.safety == "any" else filters.safety),
+        ("not_opted_out", "true" if filters.not_opted_out else None),
+        ("cursor", cursor),
+    ]
+    return [(name, str(value)) for name, value in given if value is not None]
+
+
+def _form(picture: str | bytes) -> list[tuple[str, Any]]:
+    """A picture's bytes, or its address, as the fields of a form."""
+    if isinstance(picture, str):
+        return [("picture_url", (None, picture))]
+    return [("picture", ("picture", picture, "application/octet-stream"))]
 
 
 def _segment(text: str) -> str:

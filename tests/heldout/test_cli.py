@@ -147,6 +147,7 @@ class SearchHandler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         sample = dict.fromkeys(Sample.model_fields) | {
+            "signals": [],
             "dataset": "demo",
             "id": 7,
             "key": "000000007",
