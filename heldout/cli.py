@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -307,6 +307,65 @@ def check(
 
 
 app.command()(search)
+
+
+@app.command()
+def monitor(
+    *,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Base address of the site; its log is below it.")],
+    log_key: Annotated[
+        str | None, typer.Option("--log-key", metavar="VKEY", help="The log's verifier key, or a file that holds it.")
+    ] = None,
+    host: Annotated[list[str] | None, typer.Option(metavar="H", help="Tell of rules about this host; repeat.")] = None,
+    address: Annotated[list[str] | None, typer.Option("--url", metavar="U", help="Tell of this address.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(metavar="F", help="Tell of this picture, or copies.")] = None,
+    state: Annotated[
+        Path, typer.Option(metavar="FILE", help="What is remembered between runs; evidence goes beside it.")
+    ] = Path("heldout-monitor.json"),
+    witnesses: WitnessesOption = None,
+    max_age: Annotated[
+        float | None,
+        typer.Option(
+            "--max-age",
+            metavar="DAYS",
+            min=0,
+            help="Alarm when the newest cosignature, or without witnesses the newest entry, is older. "
+            "With --witnesses 7 if left out.",
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="One round, then stop; so it is without --interval.")] = False,
+    interval: Annotated[
+        float | None, typer.Option(metavar="S", min=1, help="A round every S seconds until an alarm.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line, for a script.")] = False,
+) -> None:
+    """Follow a registry's log: check that it only grows, read every entry, tell what happened to hosts or works.
+
+    Exit code 4 when the log forks, shrinks, goes stale or serves what is not what it signed; the proof is kept.
+    """
+    if once and interval is not None:
+        raise InputError("give either --once or --interval S")
+    from heldout.cli_monitor import WITNESSED_AGE, follow, log_verifier, make_watches
+    from heldout.download import Downloads
+    from heldout.monitor import Monitor
+    from heldout.witnesses import WitnessPolicy
+
+    policy = None if witnesses is None else WitnessPolicy.load(witnesses)
+    age = WITNESSED_AGE if max_age is None and policy is not None else None
+    with Downloads() as downloads:
+        follow(
+            Monitor(
+                url,
+                log_verifier(log_key, policy, state, url),
+                downloads,
+                state,
+                watches=make_watches(host or [], address or [], image or []),
+                policy=policy,
+                max_age=age if max_age is None else timedelta(days=max_age),
+            ),
+            interval_s=interval,
+            as_json=as_json,
+        )
 
 
 def _assurance(value: MinAssurance) -> "Assurance":
