@@ -130,6 +130,14 @@ def witness(
 
 
 @app.command()
+def rebuild(state_dir: StateDir = DEFAULT_STATE_DIR, database_url: DatabaseUrl = None) -> None:
+    """Fill a new, migrated database from the log's folder, when the old one is lost. Personal data stays lost."""
+    with Registry(state_dir, database_url) as registry:
+        rebuilt = registry.rebuild()
+    typer.echo(f"From {rebuilt.n_events} events: {rebuilt.n_claims} claims and {rebuilt.n_lists} lists.")
+
+
+@app.command()
 def withdraw(
     claim_id: Annotated[str, typer.Argument(help="Id of the claim.")],
     state_dir: StateDir = DEFAULT_STATE_DIR,

@@ -99,7 +99,7 @@ def submit(
         insert(SubjectRow),
         [
             {"claim_id": claim.id, "position": position, "state": state, "assurance": FIRST_ASSURANCE}
-            | _columns(subject, url)
+            | subject_columns(subject, url)
             for position, ((subject, url), state) in enumerate(zip(reading.subjects.items(), states, strict=True))
         ],
     )
@@ -265,7 +265,7 @@ def _check_personal_data(request: ClaimRequest) -> None:
             raise InputError(f"{field} holds a control character or a line break: remove it")
 
 
-def _columns(subject: LoggedSubject, url: str | None) -> dict[str, object]:
+def subject_columns(subject: LoggedSubject, url: str | None) -> dict[str, object]:
     """Of `SubjectRow`, those that say what it is; every kind with the same names, so that one statement inserts all."""
     blank: dict[str, object] = dict.fromkeys(("digest", "url", "rule", "pdq", "quality", "sha256"))
     blank["kind"] = kind_of(subject)

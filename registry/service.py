@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from heldout.checkpoint import Checkpoint
+from heldout.checkpoint import Checkpoint, Verifier
 from heldout.errors import AccessError, HeldoutError, InputError
 from heldout.receipts import receipt_to_json
 from heldout.records import Assurance, Claim, ClaimPage, ClaimPreview, ClaimRequest, Sample
@@ -26,6 +26,7 @@ from registry.log import Sequencer
 from registry.metadata import Validity
 from registry.migrate import upgrade
 from registry.publish import Published, Publisher
+from registry.rebuild import Rebuilt, rebuild
 from registry.receipts import make_receipt
 from registry.storage import FileCheckpointStore, FileStore
 from registry.witnessing import POLICY_FILE, WitnessClient, WitnessReport
@@ -86,8 +87,9 @@ class Registry:
         self._engine = make_engine(database_url or default_database_url(state_dir))
         self._sessions = make_sessions(self._engine)
         self._reading = make_sessions(self._engine, read_only=True)
-        checkpoints = FileCheckpointStore(self.public_dir / "log", state_dir / "checkpoint.lock")
-        self._sequencer = Sequencer(self._sessions, FileStore(self.public_dir / "log"), checkpoints, keys.log)
+        self._log_store = FileStore(self.public_dir / "log")
+        self._checkpoints = FileCheckpointStore(self.public_dir / "log", state_dir / "checkpoint.lock")
+        self._sequencer = Sequencer(self._sessions, self._log_store, self._checkpoints, keys.log)
         self._witnesses = WitnessClient(state_dir / POLICY_FILE, self._sequencer)
         self._publisher = Publisher(
             self._sessions,
@@ -221,6 +223,10 @@ class Registry:
     def ask_witnesses(self) -> WitnessReport | None:
         """Have the checkpoint cosigned, as `WitnessClient.cosign`."""
         return self._witnesses.cosign()
+
+    def rebuild(self) -> Rebuilt:
+        """Fill the empty database from the log's folder. Raises as `registry.rebuild.rebuild`."""
+        return rebuild(self._sessions, self._log_store, self._checkpoints, Verifier.parse(self.vkey))
 
     @property
     def root_json(self) -> Path:
