@@ -32,6 +32,7 @@ Model = Annotated[
         help="Exported encoder folder, MODEL/WEIGHTS of open_clip, or local-dir:FOLDER.",
     ),
 ]
+_FETCH = "Fetching"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -57,16 +58,61 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
         str, typer.Option("--precision", help="float32, bfloat16 or float16; auto: as begun, else the fastest here.")
     ] = "auto",
     *,
+    fetch: Annotated[
+        bool,
+        typer.Option("--fetch", help="Fetch pictures that a source has only addresses of.", rich_help_panel=_FETCH),
+    ] = False,
+    user_agent: Annotated[
+        str,
+        typer.Option(
+            envvar="HELDOUT_USER_AGENT",
+            help="Who asks, and where to reach you: 'name/1.0 (+URL)'.",
+            show_default="heldout/VERSION",
+            rich_help_panel=_FETCH,
+        ),
+    ] = "",
+    concurrency: Annotated[int, typer.Option(help="Requests in the air.", rich_help_panel=_FETCH)] = 128,
+    per_host: Annotated[int, typer.Option(help="Of them to one host.", rich_help_panel=_FETCH)] = 4,
+    host_interval: Annotated[
+        float, typer.Option(help="Seconds between the starts of two requests to one host.", rich_help_panel=_FETCH)
+    ] = 0.05,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for a picture, redirects included.", rich_help_panel=_FETCH)
+    ] = 60,
+    max_mb: Annotated[float, typer.Option(help="Megabytes of a picture's file.", rich_help_panel=_FETCH)] = 32,
+    name_server: Annotated[
+        str | None,
+        typer.Option(help="ADDRESS[:PORT] to resolve names.", show_default="the system's", rich_help_panel=_FETCH),
+    ] = None,
+    allow_address: Annotated[
+        list[str] | None,
+        typer.Option(help="Network to fetch from though it is not public, as 127.0.0.0/8.", rich_help_panel=_FETCH),
+    ] = None,
+    refuse_address: Annotated[
+        list[str] | None, typer.Option(help="Network never to fetch from.", rich_help_panel=_FETCH)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read, fingerprint and embed shards; run it again to go on where it stopped."""
+    """Read, fetch, fingerprint and embed shards; run it again to go on where it stopped."""
+    from heldout.fetching import USER_AGENT, FetchLimits
     from indexer.encoder import load_encoder
+    from indexer.fetch import FetchOptions
     from indexer.ingest import ingest as run
     from indexer.ingest import recorded_precision
     from indexer.planning import plan
     from indexer.precomputed import PrecomputedModel, bring_embeddings, tag_of
     from indexer.progress import make_progress
 
+    limits = FetchLimits(
+        max_bytes=round(max_mb * 1024 * 1024),
+        total_s=timeout,
+        concurrency=concurrency,
+        per_host=per_host,
+        min_host_interval_s=host_interval,
+    )
+    options = FetchOptions(
+        limits, user_agent or USER_AGENT, tuple(allow_address or ()), tuple(refuse_address or ()), name_server
+    )
     release = _release(datasets_dir, dataset)
     if precision == "auto":
         precision = recorded_precision(release) or precision
@@ -77,6 +123,7 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
         encoder=PrecomputedModel(tag_of(model)) if named_only else load_encoder(model, precision=precision),
         columns=_parse_columns(columns),
         workers=workers,
+        fetch=options if fetch else None,
         progress=make_progress(),
     )
     _report(report, as_json=as_json)

@@ -14,11 +14,13 @@ from typing import Protocol
 from heldout.durable import remove_parts, write_durably
 from heldout.errors import ConflictError
 from indexer.encoder import Encoder
+from indexer.fetch import FetchOptions
 from indexer.local_engine import LocalEngine
 from indexer.outcome import IngestReport, Outcome
 from indexer.planning import Shard, plan
 from indexer.precomputed import PRECOMPUTED
 from indexer.progress import NoProgress, Progress
+from indexer.samples import STATUS_NOT_FETCHED
 from indexer.shards import format_json, iter_done, lock_release, scratch_dir, shards_dir
 from indexer.sources import check_sources
 from indexer.stages import Options
@@ -39,6 +41,11 @@ class Engine(Protocol):
         """What it computes in."""
         ...
 
+    @property
+    def options(self) -> Options:
+        """What it was told besides."""
+        ...
+
     def run(self, shards: Sequence[Shard], release: Path, progress: Progress) -> Iterator[Outcome]:
         """Do `ingest_shard` for each shard; outcomes as they come, in any order.
 
@@ -56,6 +63,7 @@ def ingest(
     encoder: Encoder,
     columns: Mapping[str, str] | None = None,
     workers: int | None = None,
+    fetch: FetchOptions | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """`ingest_with` on this machine.
@@ -66,9 +74,10 @@ def ingest(
         encoder: One model for the whole release.
         columns: Role -> column, where detection is not enough.
         workers: Decoding processes; as many as cores by default, 0 decodes in this process.
+        fetch: How to fetch pictures that a source has only addresses of; they stay away where it is not given.
         progress: Told of every batch.
     """
-    engine = LocalEngine(encoder, Options(columns, workers))
+    engine = LocalEngine(encoder, Options(columns, workers, fetch))
     return ingest_with(engine, sources, release=release, progress=progress)
 
 
@@ -82,7 +91,8 @@ def ingest_with(
 
     Raises:
         InputError: there is nothing to ingest.
-        ConflictError: another run holds the release, or it was begun with another model, precision or other files.
+        ConflictError: another run holds the release, or it was begun with another model, precision or other files, or
+            without fetching.
         UnavailableError: processes or machines die again and again.
         OSError: the disk is full, or fails.
     """
@@ -132,6 +142,12 @@ def _check_model(release: Path, engine: Engine) -> None:
             raise ConflictError(
                 f"shard {folder.name} of {release} was embedded by {done['model_tag']}, not {engine.model_tag}: "
                 f"use that model, or another --dataset"
+            )
+        missing = done["statuses"].get(STATUS_NOT_FETCHED, 0)
+        if engine.options.fetch is not None and missing and not done.get("fetched", False):
+            raise ConflictError(
+                f"shard {folder.name} of {release} was ingested without --fetch, {missing:,} samples have no picture: "
+                f"remove {folder} to have them fetched, go on without --fetch, or use another --dataset"
             )
         precision = done.get("precision", "float32")
         if precision != engine.precision and PRECOMPUTED not in {precision, engine.precision}:

@@ -59,7 +59,7 @@ class PrecomputedModel:
     d: int = 1
     """Of no use: each source says its own."""
     precision: str = PRECOMPUTED
-    batch: int = 1
+    batch: int = 64
     threads: int = 1
 
     @property

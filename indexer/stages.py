@@ -1,4 +1,4 @@
-"""One shard through all stages: read, fingerprinted, embedded, written. What every engine runs, on any machine.
+"""One shard through all stages: read, fetched, fingerprinted, embedded, written. What every engine runs, anywhere.
 
 Pictures are decoded in processes while threads run the model on those before them and others are read ahead. The
 pictures of a forward pass are those that stand together in the shard, and each pass computes on one thread: whichever
@@ -9,9 +9,9 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from heldout.errors import InputError
 from indexer.batches import Batch
 from indexer.decoding import CHUNK, Decoders, Picture, Task, open_decoders
 from indexer.encoder import Encoder
+from indexer.fetch import FetchOptions, FetchStage
 from indexer.fingerprint import Looked
 from indexer.machine import count_cores
 from indexer.outcome import Outcome, short_reason
@@ -48,6 +49,8 @@ class Options:
     """Role -> column, where detection is not enough."""
     workers: int | None = None
     """Decoding processes; as many as cores by default, 0 decodes where the shard is read."""
+    fetch: FetchOptions | None = None
+    """How to fetch pictures that a source has only addresses of; they are not fetched where it is not given."""
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the run ends for another reason
@@ -64,6 +67,12 @@ class Stages:
     options: Options
     stop: threading.Event
     """Set when the run ends early."""
+    fetch: FetchStage | None = None
+
+    def check(self) -> None:
+        """Raises `Stopped` when the run is to end."""
+        if self.stop.is_set():
+            raise Stopped
 
 
 @contextmanager
@@ -71,9 +80,12 @@ def open_stages(encoder: Encoder, options: Options) -> Iterator[Stages]:
     """Start the processes that decode and the threads that embed."""
     workers = count_cores() if options.workers is None else options.workers
     n_blocks = 2 * encoder.threads + SPARE_BLOCKS
-    with open_decoders(workers, encoder.preprocess, n_blocks=n_blocks, n_slots=encoder.batch) as decoders:
+    with (
+        nullcontext() if options.fetch is None else FetchStage(options.fetch) as fetch,
+        open_decoders(workers, encoder.preprocess, n_blocks=n_blocks, n_slots=encoder.batch) as decoders,
+    ):
         forward = ThreadPoolExecutor(encoder.threads, "forward", initializer=encoder.claim_thread)
-        stages = Stages(encoder, decoders, forward, options, threading.Event())
+        stages = Stages(encoder, decoders, forward, options, threading.Event(), fetch)
         try:
             yield stages
         finally:
@@ -118,8 +130,9 @@ def _ingest(shard: Shard, release: Path, stages: Stages, progress: Progress, out
         with (
             new_folder(shards_dir(release) / shard.name) as work,
             ShardWriter(work, reader.d or stages.encoder.d) as writer,
+            closing(_fetched(reader.batches(), stages)) as batches,
         ):
-            for batch, looked, embedded in _ahead(shard.name, reader.batches(), stages):
+            for batch, looked, embedded in _ahead(shard.name, batches, stages):
                 n = _append(batch, looked, embedded, writer, outcome)
                 progress.advance(shard.name, n)
             writer.finish(
@@ -129,12 +142,17 @@ def _ingest(shard: Shard, release: Path, stages: Stages, progress: Progress, out
                     "model_tag": stages.encoder.tag,
                     "precision": PRECOMPUTED if precomputed else stages.encoder.precision,
                     "d": reader.d or stages.encoder.d,
+                    "fetched": stages.fetch is not None,
                     "columns": dict(reader.mapping.roles),
                     "notes": dict(reader.notes),
                 }
             )
     outcome.statuses = Counter(writer.counts)
     outcome.notes = Counter(reader.notes)
+
+
+def _fetched(batches: Iterator[Batch], stages: Stages) -> Generator[Batch]:
+    yield from batches if stages.fetch is None else stages.fetch.batches(batches, stages.check)
 
 
 def _append(
@@ -160,7 +178,17 @@ class _Group:
     """Pictures of one forward pass, on their way through it."""
 
     rows: list[int]
-    found: "Future[tuple[list[Looked], npt.NDArray[np.float32]]]"
+    found: "Future[_Found]"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What became of a group."""
+
+    looked: list[Looked]
+    slots: list[int]
+    """Of the group, those that were embedded."""
+    vectors: npt.NDArray[np.float32]
 
 
 def _ahead(
@@ -184,31 +212,31 @@ def _begin(shard: str, batch: Batch, stages: Stages) -> list[_Group]:
     """Send a batch's pictures on their way; lets go of their bytes."""
     rows = [row for row, picture in enumerate(batch.pictures) if picture is not None]
     keys = batch.table["key"].to_pylist() if rows else []
+    brought = set() if batch.embedded is None else set(batch.embedded.tolist())
     groups = []
     for start in range(0, len(rows), stages.encoder.batch):
         group = rows[start : start + stages.encoder.batch]
         pictures = [Picture(f"{shard}/{keys[row]}", batch.pictures[row] or b"") for row in group]
-        if stages.stop.is_set():
-            raise Stopped
+        stages.check()
         block = stages.decoders.blocks.take()
         tasks = [
             stages.decoders.submit(pictures[first : first + CHUNK], block, first)
             for first in range(0, len(pictures), CHUNK)
         ]
-        groups.append(_Group(group, stages.forward.submit(_embed, tasks, block, stages)))
+        wanted = [slot for slot, row in enumerate(group) if row not in brought]
+        groups.append(_Group(group, stages.forward.submit(_embed, tasks, block, wanted, stages)))
     batch.pictures.clear()
     return groups
 
 
-def _embed(tasks: list[Task], block: int, stages: Stages) -> tuple[list[Looked], npt.NDArray[np.float32]]:
-    """Wait for the pictures of a block, then run the model on those that decoded."""
+def _embed(tasks: list[Task], block: int, wanted: Sequence[int], stages: Stages) -> _Found:
+    """Wait for the pictures of a block, then run the model on those that are wanted and decoded."""
     try:
         looked = [one for task in tasks for one in task.result()]
-        sound = [slot for slot, one in enumerate(looked) if one.reason is None]
+        sound = [slot for slot in wanted if looked[slot].reason is None]
         pixels = stages.decoders.blocks.pixels[block]
-        return looked, stages.encoder.embed_fitted(
-            pixels[: len(looked)] if len(sound) == len(looked) else pixels[sound]
-        )
+        fitted = pixels[: len(looked)] if len(sound) == len(looked) else pixels[sound]
+        return _Found(looked, sound, stages.encoder.embed_fitted(fitted))
     finally:
         stages.decoders.blocks.give_back(block)
 
@@ -219,10 +247,9 @@ def _collect(
     looked: dict[int, Looked] = {}
     embedded: dict[int, npt.NDArray[np.floating]] = {}
     for group in groups:
-        found, vectors = group.found.result()
-        looked.update(zip(group.rows, found, strict=True))
-        sound = [row for row in group.rows if looked[row].reason is None]
-        embedded.update(zip(sound, vectors, strict=True))
+        found = group.found.result()
+        looked.update(zip(group.rows, found.looked, strict=True))
+        embedded.update(zip((group.rows[slot] for slot in found.slots), found.vectors, strict=True))
     if batch.embeddings is not None and batch.embedded is not None:
-        embedded.update(zip(batch.embedded.tolist(), batch.embeddings, strict=True))  # the source's own stand
+        embedded.update(zip(batch.embedded.tolist(), batch.embeddings, strict=True))
     return batch, looked, embedded
