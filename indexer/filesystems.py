@@ -81,6 +81,21 @@ def list_files(url: str) -> list[RemoteFile]:
     return sorted(_retry(find, url))
 
 
+def find_file(url: str) -> RemoteFile | None:
+    """The file that a URL names, or None.
+
+    Raises:
+        InputError: access is refused.
+        UnavailableError: the file system does not answer.
+    """
+    try:
+        return next((file for file in list_files(url) if file.url == url), None)
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
 def look_again(file: RemoteFile) -> RemoteFile:
     """The file as it is now.
 

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 from heldout.errors import InputError
-from indexer.filesystems import Place, is_remote, list_files
+from indexer.filesystems import Place, find_file, is_remote, list_files
 from indexer.tar_members import PICTURE_SUFFIXES
 
 PICTURES_PER_SHARD: Final = 10_000
@@ -152,31 +152,47 @@ def _list(source: str | Path) -> _Listing:
         url = source.rstrip("/")
         files = list_files(url)
         if len(files) == 1 and files[0].url == url:
-            return _Listing(url.rpartition("/")[0], {files[0].name: files[0]})
+            beside = find_file(f"{url.removesuffix('.tar')}.parquet") if url.endswith(".tar") else None
+            return _Listing(url.rpartition("/")[0], {file.name: file for file in (files[0], beside) if file})
         named = {relative_name(str(file), url): file for file in files}
         return _Listing(url, {name: file for name, file in named.items() if not _is_hidden(name)}, _last(url))
     path = Path(source.removeprefix("file://")) if isinstance(source, str) else source
     if not path.exists():
         raise InputError(f"{path} does not exist: give shard files or folders of them")
     if path.is_dir():
-        files_here: dict[str, Place] = {}
-        for folder, folders, names in os.walk(path):
-            folders.sort()
-            for name in names:
-                file = Path(folder, name)
-                relative = file.relative_to(path).as_posix()
-                if not _is_hidden(relative) and file.is_file():
-                    files_here[relative] = file
-        return _Listing(str(path), dict(sorted(files_here.items())), path.resolve().name)
-    beside = {path.name: path}
+        return _Listing(str(path), _walk(path), path.resolve().name)
+    files_here: dict[str, Place] = {path.name: path}
     parquet = path.with_suffix(".parquet")
     if path.suffix == ".tar" and parquet.is_file():
-        beside[parquet.name] = parquet
-    listing = _Listing(str(path.parent), beside)
+        files_here[parquet.name] = parquet
+    listing = _Listing(str(path.parent), files_here)
     if path.suffix not in {".tar", ".parquet"}:
         listing.add(path.stem, Kind.PARQUET, [path.name])  # whose reader says what is wrong with it
         listing.take([path.name])
     return listing
+
+
+def _walk(root: Path) -> dict[str, Place]:
+    """Files below a folder by their paths there, links to folders followed once."""
+    found: dict[str, Place] = {}
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in names:
+            file = Path(folder, name)
+            relative = file.relative_to(root).as_posix()
+            if not _is_hidden(relative) and file.is_file():
+                found[relative] = file
+    return dict(sorted(found.items()))
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename} cannot be read ({error.strerror}): check its rights") from error
 
 
 def _is_hidden(name: str) -> bool:

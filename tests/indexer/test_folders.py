@@ -153,6 +153,16 @@ def test_two_folders_are_one_data_set_if_their_names_differ(tmp_path: Path) -> N
         plan_shards([tmp_path / "a" / "x", tmp_path / "b" / "x"])
 
 
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "art").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1.jpg").write_bytes(b"x")
+    (tmp_path / "art" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "art")
+    (shard,) = plan_shards([tmp_path / "art"])
+    assert [row["key"] for row in _rows(shard)] == ["linked/1.jpg"]
+
+
 def test_a_picture_that_goes_meanwhile_sets_its_shard_aside(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_bytes(b"x")
     (shard,) = plan_shards([tmp_path])
