@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from heldout.checkpoint import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from heldout.errors import ConflictError, NotFoundError, UnavailableError, VerificationError
-from heldout.layout import TILE_WIDTH, WITNESSED_PATH, Tile, iter_new_bundles, iter_new_tiles
+from heldout.layout import TILE_WIDTH, WITNESSED_PATH, Tile, iter_new_bundles, iter_new_tiles, tile_width
 from heldout.merkle import EMPTY_ROOT, leaf_hash, root_of
 from heldout.tiles import TileReader, format_bundle
 from registry.db import Sessions, transaction
@@ -164,9 +164,12 @@ class Sequencer:
             )
 
     def _drop_partial_tiles(self, old_size: int, size: int) -> None:
-        """Partial tiles whose full one is there now may go (tlog-tiles, "Partial Tiles"); readers fall back to that."""
+        """Partial tiles whose full one is there now may go (tlog-tiles, "Partial Tiles"); readers fall back to that.
+
+        Only the tiles in which the old tree ended can have partial ones.
+        """
         for tile in [*iter_new_tiles(old_size, size), *iter_new_bundles(old_size, size)]:
-            if tile.width == TILE_WIDTH:
+            if tile.width == TILE_WIDTH and tile_width(tile.level or 0, tile.index, old_size) > 0:
                 for width in range(1, TILE_WIDTH):
                     self._store.discard(Tile(tile.level, tile.index, width).path)
 
