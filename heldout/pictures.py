@@ -14,12 +14,13 @@ import numpy.typing as npt
 import pdqhash
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from heldout.colours import to_srgb
 from heldout.errors import InputError
 
 MAX_PIXELS = 100_000_000
 """Largest picture decoded, in pixels. Beyond it a file is more likely a decompression bomb than a work."""
 
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What the web's pictures come as. Pillow knows many more; some of those start other programs (EPS) or are seldom
 fuzzed, and what is decoded here comes from strangers."""
 
@@ -43,31 +44,49 @@ class Fingerprint:
     height: int
 
 
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""ISO 23008-12; AVIF has brands of its own."""
+
+
 def decode_picture(data: bytes, *, name: str = "the picture") -> Image.Image:
-    """Decode to an upright RGB image, transparency on white, first frame of an animation.
+    """Decode to an upright sRGB image, as a viewer would show it: transparency on white, first frame of an animation.
+
+    A file that ends before its last pixel is damaged, though a browser may show its upper part.
 
     Raises:
         InputError: empty, not a picture of `FORMATS`, truncated or corrupt, or over `MAX_PIXELS`. Nothing else is
             raised, whatever the bytes are.
     """
     if not data:
-        raise InputError(f"{name} is empty (0 bytes): give a JPEG, PNG, WebP, GIF or AVIF file")
+        raise InputError(f"{name} is empty (0 bytes): give a JPEG, PNG, WebP, GIF, HEIC or AVIF file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own bomb warning; the limit below is ours and is an error
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=_formats_of(data))
             _check_size(image, name)
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            return _on_white(upright)
+            return to_srgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
-        raise InputError(f"{name} is not a picture we can read: give a JPEG, PNG, WebP, GIF or AVIF file") from error
+        raise InputError(
+            f"{name} is not a picture we can read: give a JPEG, PNG, WebP, GIF, HEIC or AVIF file"
+        ) from error
     except InputError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's limit is beyond ours, and it refuses before we can look
         raise InputError(_too_large(name, "far")) from error
     except Exception as error:  # decoders raise what they like: struct.error, RuntimeError, KeyError, ...
         raise InputError(f"{name} is damaged ({str(error)[:200]}): give an intact file") from error
+
+
+def _formats_of(data: bytes) -> tuple[str, ...]:
+    """The formats to try. HEIF's decoder is loaded with the first file that needs it."""
+    if data[4:8] != b"ftyp" or data[8:12] not in _HEIF_BRANDS:
+        return tuple(name for name in FORMATS if name != "HEIF")
+    import pillow_heif
+
+    pillow_heif.options.DECODE_THREADS = 1  # whoever decodes many has processes for it
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return ("HEIF", "AVIF")
 
 
 def _check_size(image: Image.Image, name: str) -> None:
@@ -77,18 +96,6 @@ def _check_size(image: Image.Image, name: str) -> None:
 
 def _too_large(name: str, how: str) -> str:
     return f"{name} is {how} over the limit of {MAX_PIXELS // 1_000_000} megapixels: give a smaller copy"
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bit grey: Pillow's convert would clip, not scale
-        grey = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if grey.max(initial=0.0) > 255 else 255.0
-        return Image.fromarray(np.clip(grey / top * 255.0, 0, 255).astype(np.uint8)).convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
 
 
 def pdq_orientations(image: Image.Image) -> tuple[npt.NDArray[np.uint8], int]:

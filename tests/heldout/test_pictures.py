@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,8 @@ def _scene(seed: int, size: tuple[int, int] = (300, 220)) -> Image.Image:
 
 
 def _encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    if kind == "HEIF":
+        pillow_heif.register_heif_opener(thumbnails=False)
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
