@@ -15,12 +15,18 @@ MAX_URL_CHARS: Final = 16_384
 _WHY: Final = {
     "bad_url": "it is not a web address with http or https",
     "refused_address": "it is not on the public Internet",
+    "refused_port": "its port is not one that web servers use",
     "dns": "there is no such host",
-    "timeout": "its server took too long",
-    "too_large": "the file is too large",
-    "too_many_redirects": "its redirects do not end",
-    "tls": "its certificate is not valid",
     "connect": "its server cannot be reached",
+    "tls": "its certificate is not valid",
+    "timeout": "its server took too long",
+    "reset": "its server broke the connection off",
+    "bad_redirect": "it redirects to what is no web address",
+    "too_many_redirects": "its redirects do not end",
+    "too_large": "the file is too large",
+    "empty": "its server sends an empty file",
+    "not_a_picture": "a page or text is there, not a picture",
+    "host_resting": "its server has failed before, or asks to be left alone for now",
 }
 
 

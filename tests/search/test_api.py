@@ -4,7 +4,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi import FastAPI
@@ -191,7 +191,7 @@ def test_addresses_that_are_not_fetched_from_are_422(client: TestClient, url: st
 
 
 def test_a_file_and_an_address_at_once_are_refused(client: TestClient) -> None:
-    files = [("picture", ("a.png", b"x")), ("picture_url", (None, "http://example.org/a.png"))]
+    files: list[Any] = [("picture", ("a.png", b"x")), ("picture_url", (None, "http://example.org/a.png"))]
     assert client.post("/v1/search", files=files).status_code == 422
 
 
