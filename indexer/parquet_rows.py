@@ -1,7 +1,8 @@
 """Rows of parquet files from strangers, in tables of bounded size, whatever the file's row groups are.
 
 LAION's files have row groups of a million rows, others hold gigabytes of pictures in one. Pages are read as they are
-needed; a table ends at `TABLE_ROWS` rows or `TABLE_BYTES`, or with the step of rows that goes beyond.
+needed; a table ends at `TABLE_ROWS` rows or `TABLE_BYTES`, or with the step of rows that goes beyond. What must be held
+besides is a page, and a dictionary: pyarrow writes pages of up to 1,024 cells however large these are.
 """
 
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from heldout.errors import InputError
 
 TABLE_ROWS: Final = 32_768
 """Rows of a table, at most."""
-TABLE_BYTES: Final = 64 * 1024 * 1024
+TABLE_BYTES: Final = 32 * 1024 * 1024
 """A table ends with the step that reaches so many bytes."""
 STEP_ROWS: Final = 2_048
-"""Rows read at once, at most: fewer where a row group's rows are large."""
+"""Rows read at once, at most: fewer where a row group's rows are large. What a dictionary packs counts as packed: so as
+many copies of its largest text may be held at once."""
+_STEP_BYTES: Final = 8 * 1024 * 1024
 MAX_LIST_BYTES: Final = 2 * 1024 * 1024 * 1024
 """Bytes of a file that is read whole, unpacked; img2dataset's list of 10,000 samples has a few million."""
 _PAGE_BUFFER: Final = 1024 * 1024
@@ -54,7 +57,7 @@ def iter_tables(file: pq.ParquetFile, path: Path, *, max_rows: int | None = None
         for group in range(file.num_row_groups):
             said = file.metadata.row_group(group)
             per_row = max(1, said.total_byte_size // max(1, said.num_rows))
-            step = max(1, min(max_rows, STEP_ROWS, TABLE_BYTES // per_row))
+            step = max(1, min(max_rows, STEP_ROWS, _STEP_BYTES // per_row))
             for part in file.iter_batches(batch_size=step, row_groups=[group], use_threads=False):
                 if parts and sum(map(len, parts)) + len(part) > max_rows:
                     yield pa.Table.from_batches(parts)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -160,3 +162,53 @@ def test_a_damaged_parquet_beside_a_tar_sets_it_aside(tmp_path: Path, make: Any,
     (tmp_path / "0.parquet").write_bytes(data)
     report, _ = _ingest(tmp_path / "0.tar", encoder)
     assert str(tmp_path / "0.parquet") in report.set_aside["0"]
+
+
+def test_a_row_group_of_pictures_is_never_held_whole(tmp_path: Path) -> None:
+    pictures = [bytes([number]) * 1_000_000 for number in range(100)]
+    table = pa.table({"url": ["u"] * 100, "caption": ["c"] * 100, "jpg": pictures})
+    pq.write_table(table, tmp_path / "0.parquet", compression="none", use_dictionary=False, write_batch_size=2)
+    assert pq.read_metadata(tmp_path / "0.parquet").num_row_groups == 1
+    program = (
+        "import sys, pathlib, pyarrow\n"
+        "from indexer.planning import plan_shards\n"
+        "from indexer.readers import open_shard\n"
+        "(shard,) = plan_shards([pathlib.Path(sys.argv[1])])\n"
+        "n = sum(len(batch.pictures) for batch in open_shard(shard).batches())\n"
+        "print(n, pyarrow.default_memory_pool().max_memory())"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program, str(tmp_path / "0.parquet")], capture_output=True, text=True, check=True
+    )
+    n, peak = map(int, done.stdout.split())
+    assert n == 100
+    assert peak < 90_000_000
+
+
+def test_captions_of_a_million_characters_and_long_addresses_are_kept(tmp_path: Path) -> None:
+    caption, url = "ä" * 1_010_000, "https://a.example/" + "x" * 13_000
+    longer = "€" * (MAX_TEXT_BYTES // 3 + 1)
+    table = pa.table({"url": [url, "u", url], "caption": [caption, longer, None], "key": ["a", "b", "a"]})
+    pq.write_table(table, tmp_path / "0.parquet")
+    reader = open_shard(plan_shards([tmp_path / "0.parquet"])[0])
+    rows = [row for batch in reader.batches() for row in batch.table.to_pylist()]
+    assert [row["caption"] for row in rows] == [caption, None, None]
+    assert [row["url"] for row in rows] == [url, "u", url]
+    assert rows[1]["reason"] == "the caption has 4,194,306 bytes, over the limit of 4,194,304"
+    assert reader.notes == {"caption left out: too long": 1, "no caption": 2, "key given before in the shard": 1}
+
+
+def test_what_is_odd_in_a_source_is_counted_in_the_report_and_the_marker(tmp_path: Path, encoder: OnnxEncoder) -> None:
+    captions = pa.array([b"ok", b"\xff\xfe", None]).cast(pa.binary())
+    pq.write_table(pa.table({"url": ["u", "v", None], "caption": captions, "id": [1, 1, 2]}), tmp_path / "0.parquet")
+    report, release = _ingest(tmp_path / "0.parquet", encoder)
+    odd = {
+        "caption with bytes that are no UTF-8": 1,
+        "no url": 1,
+        "no caption": 1,
+        "key given before in the shard": 1,
+    }
+    assert report.notes == odd
+    assert json.loads((release / "shards" / "0" / "done.json").read_text())["notes"] == odd
+    assert [sample["caption"] for sample in _samples(release)] == ["ok", "\ufffd\ufffd", None]
+    assert any("1  rows: no url" in line for line in report.lines())
