@@ -116,13 +116,14 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
     release = _release(datasets_dir, dataset)
     if precision == "auto":
         precision = recorded_precision(release) or precision
-    named_only = bring_embeddings(plan(sources).shards)  # then there is nothing to load a model for
+    # A source that brings its embeddings needs no model; one whose pictures are fetched may lack some.
+    named_only = not fetch and bring_embeddings(plan(sources).shards)
     report = run(
         sources,
         release=release,
         encoder=PrecomputedModel(tag_of(model)) if named_only else load_encoder(model, precision=precision),
         columns=_parse_columns(columns),
-        workers=workers,
+        workers=0 if named_only else workers,
         fetch=options if fetch else None,
         progress=make_progress(),
     )
