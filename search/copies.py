@@ -45,17 +45,24 @@ def _near(reading: Reading, samples: Mapping[Ref, Sample]) -> Iterator[Link]:
         for row, (ref, _) in enumerate(hashed):
             nearest = _nearest(dataset, found[row * N_ORIENTATIONS : (row + 1) * N_ORIENTATIONS])
             nearest.pop(ref, None)
-            for other in _busy(reading, nearest):
+            for other in busy(reading, nearest):
                 yield Link(ref, other, "pdq", nearest[other])
 
 
-def near_copies_of(reading: Reading, pdq: npt.NDArray[np.uint8]) -> list[tuple[Ref, int]]:
-    """Copies of a picture by its orientations' (8, 32) hashes, with distances, nearest first; plain ones left out."""
-    copies: list[tuple[Ref, int]] = []
+def within(reading: Reading, pdq: npt.NDArray[np.uint8], radius: int) -> list[tuple[Ref, int]]:
+    """Samples whose PDQ is within `radius` of a picture's orientations (8, 32), with distances, nearest first.
+
+    Qualities are not looked at: this alone proves nothing.
+    """
+    found: dict[Ref, int] = {}
     for dataset, generation in reading.generations.items():
-        nearest = _nearest(dataset, generation.search_pdq(pdq, MATCH_DISTANCE))
-        copies += [(ref, nearest[ref]) for ref in _busy(reading, nearest)]
-    return sorted(copies, key=lambda copy: (copy[1], copy[0]))
+        found |= _nearest(dataset, generation.search_pdq(pdq, radius))
+    return sorted(found.items(), key=lambda copy: (copy[1], copy[0]))
+
+
+def busy(reading: Reading, refs: Iterable[Ref]) -> list[Ref]:
+    """Those of the samples in which there is enough to see for their PDQ to mean something."""
+    return [ref for ref, sample in reading.samples(refs).items() if is_busy(sample)]
 
 
 def is_busy(sample: Sample) -> bool:
@@ -71,7 +78,3 @@ def _nearest(dataset: str, found: Found) -> dict[Ref, int]:
             ref = Ref(dataset, sample)
             nearest[ref] = min(distance, nearest.get(ref, distance))
     return nearest
-
-
-def _busy(reading: Reading, refs: Iterable[Ref]) -> list[Ref]:
-    return [ref for ref, sample in reading.samples(refs).items() if is_busy(sample)]

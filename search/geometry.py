@@ -28,11 +28,13 @@ QUERY_SIDE: Final = 512
 """Long side at which a query is looked at, in pixels: a picture that fills half a screenshot has a thumbnail's size."""
 SAMPLE_SIDE: Final = 256
 """The same of a sample. Thumbnails have no more."""
+QUERY_KEYPOINTS, SAMPLE_KEYPOINTS = 600, 300
+"""At most: a query may be a page with a picture on it."""
 
-MIN_INLIERS: Final = 4
-MIN_AGREEMENT: Final = 0.75
-MAX_CONFLICT: Final = 0.04
+MIN_INLIERS, MIN_AGREEMENT, MAX_CONFLICT = 8, 0.75, 0.04
 """Of a proof. See `Proof`."""
+FEW_INLIERS, FEW_AGREEMENT, FEW_CONFLICT = 4, 0.85, 0.02
+"""Of a proof by fewer keypoints: two thin things of one shape have some in common."""
 
 N_PROPOSALS: Final = 3
 """Ways tried to lay one picture over another, most inliers first."""
@@ -79,27 +81,33 @@ class Proof:
 class Prepared:
     """A picture to compare with others: its keypoints are found once."""
 
-    def __init__(self, image: Image.Image, side: int) -> None:
-        """Take an RGB picture, reduced to a long side of `side`."""
-        self.upright = find_keypoints(to_grey(image, side))
+    def __init__(self, image: Image.Image, side: int, n: int) -> None:
+        """Take an RGB picture, reduced to a long side of `side`, and its `n` strongest keypoints."""
+        self._n = n
+        self.upright = find_keypoints(to_grey(image, side), n)
         self._mirrored: Keypoints | None = None
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there are keypoints enough for a proof."""
+        return len(self.upright.places) >= FEW_INLIERS
 
     @property
     def mirrored(self) -> Keypoints:
         """The keypoints of the mirrored picture."""
         if self._mirrored is None:
-            self._mirrored = find_keypoints(np.ascontiguousarray(self.upright.grey[:, ::-1]))
+            self._mirrored = find_keypoints(np.ascontiguousarray(self.upright.grey[:, ::-1]), self._n)
         return self._mirrored
 
 
 def prepare_query(image: Image.Image) -> Prepared:
     """A query picture, to compare with samples."""
-    return Prepared(image, QUERY_SIDE)
+    return Prepared(image, QUERY_SIDE, QUERY_KEYPOINTS)
 
 
 def prepare_sample(image: Image.Image) -> Prepared:
     """A sample's picture or thumbnail, to compare with queries."""
-    return Prepared(image, SAMPLE_SIDE)
+    return Prepared(image, SAMPLE_SIDE, SAMPLE_KEYPOINTS)
 
 
 def prove(query: Image.Image, candidate: Image.Image) -> Proof | None:
@@ -120,7 +128,9 @@ def prove_prepared(query: Prepared, sample: Prepared) -> Proof | None:
 
 def is_proof(fit: Proof) -> bool:
     """Whether a fit is good enough to say that the pictures are copies."""
-    return fit.inliers >= MIN_INLIERS and fit.agreement >= MIN_AGREEMENT and fit.conflict <= MAX_CONFLICT
+    if fit.inliers >= MIN_INLIERS:
+        return fit.agreement >= MIN_AGREEMENT and fit.conflict <= MAX_CONFLICT
+    return fit.inliers >= FEW_INLIERS and fit.agreement >= FEW_AGREEMENT and fit.conflict <= FEW_CONFLICT
 
 
 def best_fit(query: Prepared, sample: Prepared) -> Proof | None:
@@ -140,7 +150,7 @@ def best_fit(query: Prepared, sample: Prepared) -> Proof | None:
 def _proposals(query: Keypoints, sample: Keypoints) -> Iterator[tuple[Matrix, int]]:
     """(2, 3) maps of places in the query to places in the sample, with their numbers of inliers, most first."""
     rows, columns = match_keypoints(query, sample)
-    if len(rows) < MIN_INLIERS:
+    if len(rows) < FEW_INLIERS:
         return
     here, there = query.places[rows].astype(np.float64), sample.places[columns].astype(np.float64)
     turn = (sample.directions[columns] - query.directions[rows]).astype(np.float64)
@@ -169,7 +179,7 @@ def _proposals(query: Keypoints, sample: Keypoints) -> Iterator[tuple[Matrix, in
             transform = fitted
             miss_now = np.linalg.norm(here @ transform[:, :2].T + transform[:, 2] - there, axis=1)
             inside = (miss_now < tolerance) & alike[first]
-        if inside.sum() >= MIN_INLIERS:
+        if inside.sum() >= FEW_INLIERS:
             yield transform, int(inside.sum())
 
 

@@ -17,8 +17,8 @@ Positions = npt.NDArray[np.int64]
 
 MIN_SIDE: Final = 192
 """Long side to which a smaller picture is enlarged, or it would have hardly a keypoint."""
-MAX_KEYPOINTS: Final = 600
-"""The strongest are kept."""
+N_LAYERS: Final = 2
+"""Of SIFT's octaves, one fewer than its default: a third of the work less, and as many copies proved."""
 CONTRAST: Final = 0.02
 """SIFT's threshold, half its default."""
 MAX_RATIO: Final = 0.95
@@ -49,9 +49,9 @@ def to_grey(image: Image.Image, side: int) -> Floats:
     return np.asarray(sized.convert("L"), dtype=np.float32)
 
 
-def find_keypoints(grey: Floats) -> Keypoints:
-    """Keypoints of a luminance picture; none where nothing is drawn."""
-    sift = cv2.SIFT_create(nfeatures=MAX_KEYPOINTS, contrastThreshold=CONTRAST)  # type: ignore[attr-defined]
+def find_keypoints(grey: Floats, n: int) -> Keypoints:
+    """The `n` strongest keypoints of a luminance picture; none where nothing is drawn."""
+    sift = cv2.SIFT_create(nfeatures=n, nOctaveLayers=N_LAYERS, contrastThreshold=CONTRAST)  # type: ignore[attr-defined]
     points, descriptors = sift.detectAndCompute(grey.astype(np.uint8), None)
     if not points:
         none = np.empty(0, np.float32)

@@ -17,6 +17,8 @@ RRF_CONSTANT: Final = 60.0
 EXACT_SCORE: Final = 3.0
 NEAR_SCORE: Final = 2.0
 """A near hit scores between this and one less; a cosine is never above 1."""
+SHOWN_SCORE: Final = 1.8
+"""What geometry proves scores between this and one less: below a hash's proofs, which end at 2 - 31 / 256."""
 
 PDQ_BITS: Final = 256
 
@@ -33,6 +35,10 @@ class Proof(NamedTuple):
 
     channel: Channel
     value: float
+    inliers: int | None = None
+    """Matched keypoints; this and the following of geometry only."""
+    query_share: float | None = None
+    sample_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,12 @@ def near(found: Iterable[tuple[Ref, int]]) -> list[Candidate]:
         Candidate(ref, "near", NEAR_SCORE - distance / PDQ_BITS, (Proof("pdq", float(distance)),))
         for ref, distance in found
     ]
+
+
+def shown(found: Iterable[tuple[Ref, Proof]]) -> list[Candidate]:
+    """Samples that geometry proves to show the query or a part of it, or the other way round; best agreement first."""
+    candidates = [Candidate(ref, "near", SHOWN_SCORE - 1.0 + proof.value, (proof,)) for ref, proof in found]
+    return sorted(candidates, key=lambda candidate: (-candidate.score, candidate.ref))
 
 
 def similar(found: Iterable[tuple[Ref, float]]) -> list[Candidate]:

@@ -1,17 +1,19 @@
-"""The picture door: bytes, PDQ in 8 orientations and CLIP, three channels merged into one labelled ranking.
+"""The picture door: bytes, PDQ in 8 orientations, proofs by geometry and CLIP, merged into one labelled ranking.
 
 The picture is decoded once, in memory, and let go of; nothing of it is stored or logged.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
-from heldout.fingerprints import MIN_QUALITY
+from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY
 from heldout.pictures import Fingerprint, decode_picture, fingerprint_image
-from indexer.encoder import Encoder
 from search import merge
-from search.copies import near_copies_of
+from search.copies import busy, within
 from search.merge import Candidate, Ref
 from search.nearest import nearest_embeddings
+from search.proving import MAX_LOOKED_AT, WIDE_DISTANCE, prove_copies
+from search.query_encoder import QueryEncoder
 from search.rankings import Answer, Listed
 from search.reading import Reading
 
@@ -24,9 +26,13 @@ N_SIMILAR: Final = 500
 MAX_COPIES: Final = 10_000
 """Exact and near hits listed, nearest first. A logo may have more; the answer then says so."""
 
+SAME_PICTURE: Final = 0.3
+"""Share of the query that a sample shows, from which on it stands on one card with the query's copies. Below, it may be
+one tile of a collage and have nothing to do with what shows the others."""
 
-def answer_picture(reading: Reading, encoder: Encoder, data: bytes) -> Answer:
-    """Everything that has the picture's bytes, is a copy of it by PDQ, or looks alike.
+
+def answer_picture(reading: Reading, encoder: QueryEncoder, data: bytes) -> Answer:
+    """Everything that has the picture's bytes, is a copy of it by PDQ or by geometry, or looks alike.
 
     Raises:
         InputError: not a picture that can be decoded.
@@ -34,20 +40,26 @@ def answer_picture(reading: Reading, encoder: Encoder, data: bytes) -> Answer:
     image = decode_picture(data)
     query = fingerprint_image(image, data)
     embedding = encoder.embed_images([image])
-    exact, near = same_bytes(reading, query.sha256), near_copies(reading, query)
-    copies = merge.by_confidence(exact, near)
+    alike = nearest_embeddings(reading.generations, embedding, N_SIMILAR, masks=reading.masks)
+    hashed = within(reading, query.pdq, WIDE_DISTANCE) if query.quality >= MIN_QUALITY else []
+    whole = merge.by_confidence(same_bytes(reading, query.sha256), _near(reading, hashed))
+    # no filter hides a copy, so copies are looked for among everything
+    everything = alike if reading.masks is None else nearest_embeddings(reading.generations, embedding, MAX_LOOKED_AT)
+    likely = [[ref for ref, _ in hashed], [each.ref for each in everything]]
+    shown = prove_copies(reading, encoder, image, likely, {each.ref for each in whole})
+    copies = merge.by_confidence(whole, shown)
     notes = []
     if query.quality < MIN_QUALITY:
         notes.append(
             f"The picture is too plain to recognise its copies by perceptual hash (quality {query.quality} of 100, "
-            f"{MIN_QUALITY} needed): copies with other bytes are among the similar ones, not verified."
+            f"{MIN_QUALITY} needed): copies with other bytes may be among the similar ones, not verified."
         )
     if len(copies) > MAX_COPIES:
         notes.append(f"{len(copies)} copies were found; the {MAX_COPIES} nearest are listed.")
         copies = copies[:MAX_COPIES]
-    alike = nearest_embeddings(reading.generations, embedding, N_SIMILAR, masks=reading.masks)
     ranking = merge.by_confidence(copies, alike)
-    return Answer(Listed(ranking), tuple(candidate.ref for candidate in copies), tuple(notes))
+    same = {each.ref for each in whole} | {each.ref for each in shown if _shows_the_query(each)}
+    return Answer(Listed(ranking), tuple(each.ref for each in copies if each.ref in same), tuple(notes))
 
 
 def same_bytes(reading: Reading, digest: bytes) -> list[Candidate]:
@@ -61,6 +73,13 @@ def same_bytes(reading: Reading, digest: bytes) -> list[Candidate]:
 
 def near_copies(reading: Reading, query: Fingerprint) -> list[Candidate]:
     """Samples within PDQ 31 of any orientation of the query, both busy enough; none for a plain query."""
-    if query.quality < MIN_QUALITY:
-        return []
-    return merge.near(near_copies_of(reading, query.pdq))
+    return _near(reading, within(reading, query.pdq, MATCH_DISTANCE)) if query.quality >= MIN_QUALITY else []
+
+
+def _near(reading: Reading, hashed: Sequence[tuple[Ref, int]]) -> list[Candidate]:
+    distances = {ref: distance for ref, distance in hashed if distance <= MATCH_DISTANCE}
+    return merge.near((ref, distances[ref]) for ref in busy(reading, distances))
+
+
+def _shows_the_query(candidate: Candidate) -> bool:
+    return any((proof.query_share or 0.0) >= SAME_PICTURE for proof in candidate.evidence)
