@@ -4,8 +4,8 @@ Pixels are most of what would travel back, and never do: a *block* of shared mem
 one slot a picture. There are as many blocks as may be under way at once, so memory does not grow.
 
 A process that dies (a decoder's fault, the kernel short of memory, an operator) is replaced, and what it was given is
-done again. A picture that ends its process alone, twice, is damaged; a pool that is replaced `MAX_RENEWALS` times
-before it ends one task ends the run.
+done again. A picture that ends its process alone, twice, is damaged; a pool that dies more than `MAX_RENEWALS`
+times before it has done one task ends the run.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from indexer.preprocess import Preprocess
 
 CHUNK: Final = 8
 """Pictures of one task: enough to outweigh handing it over, few enough that all processes end together."""
-MAX_RENEWALS: Final = 20
+MAX_RENEWALS: Final = 6
 
 
 class Picture(NamedTuple):
@@ -82,13 +82,15 @@ class Blocks:
 
 
 @contextmanager
-def open_decoders(workers: int, preprocess: Preprocess, *, n_blocks: int, n_slots: int) -> Iterator[Decoders]:
+def open_decoders(
+    workers: int, preprocess: Preprocess, *, n_blocks: int, n_slots: int, max_renewals: int = MAX_RENEWALS
+) -> Iterator[Decoders]:
     """Decoders in `workers` processes, or in the calling thread for 0."""
     shape = (n_blocks, n_slots, *preprocess.size, 3)
     if workers == 0:
         yield _Inline(preprocess, Blocks(np.empty(shape, np.uint8)))
         return
-    pool = _Pool(workers, preprocess, shape)
+    pool = _Pool(workers, preprocess, shape, max_renewals)
     try:
         yield pool
     finally:
@@ -113,8 +115,9 @@ class _Inline:
 
 
 class _Pool:
-    def __init__(self, workers: int, preprocess: Preprocess, shape: tuple[int, ...]) -> None:
+    def __init__(self, workers: int, preprocess: Preprocess, shape: tuple[int, ...], max_renewals: int) -> None:
         self._workers = workers
+        self._max_renewals = max_renewals
         # Spawned, not forked: the encoder's threads do not survive a fork.
         self._context = multiprocessing.get_context("spawn")
         # A file without a name, mapped: gone with its last process, however that ends.
@@ -170,7 +173,7 @@ class _Pool:
 
     def _renew(self) -> None:
         self._n_vain += 1
-        if self._n_vain > MAX_RENEWALS:
+        if self._n_vain > self._max_renewals:
             raise UnavailableError(
                 "decoding processes die again and again, most likely for want of memory: run again with fewer "
                 "--workers; finished shards are kept"

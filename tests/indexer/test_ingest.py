@@ -3,12 +3,7 @@
 import hashlib
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
 import tarfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +21,7 @@ from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
 from indexer.planning import plan_shards
 from indexer.samples import FIXED_SCHEMA
-from indexer.shards import lock_release, read_done
+from indexer.shards import read_done
 
 
 def _samples(release: Path, shard: str) -> list[dict[str, Any]]:
@@ -151,13 +146,6 @@ def test_two_columns_of_one_name_set_a_shard_aside(tmp_path: Path, encoder: Onnx
     assert "two columns of one name" in report.set_aside["0"]
 
 
-def test_processes_and_one_process_give_the_same_bytes(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
-    make.tar(tmp_path / "source" / "0.tar", make.rows(150))
-    for name, workers in (("one", 0), ("two", 2)):
-        ingest([tmp_path / "source"], release=tmp_path / name, encoder=encoder, workers=workers)
-    assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
-
-
 def test_ingesting_again_adds_nothing(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
     make.tar(tmp_path / "0.tar", make.rows(5))
     ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
@@ -258,71 +246,6 @@ def test_a_release_keeps_to_one_model_and_one_source(tmp_path: Path, make: Any, 
     make.tar(path, make.rows(50))
     with pytest.raises(ConflictError, match=r"was made from 0\.tar"):
         ingest([path], release=out, encoder=encoder, workers=0)
-
-
-def test_two_runs_at_once_do_not_mix(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
-    path = make.tar(tmp_path / "0.tar", make.rows(5))
-    with lock_release(tmp_path / "release"), pytest.raises(ConflictError, match="another run is writing"):
-        ingest([path], release=tmp_path / "release", encoder=encoder, workers=0)
-    assert not (tmp_path / "release" / "shards").exists()
-
-
-def _start(source: Path, datasets: Path, model: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "indexer", "ingest", str(source), "--dataset", "small", "--workers", "1"]
-    command += ["--datasets-dir", str(datasets), "--model", str(model)]
-    return subprocess.Popen(  # noqa: S603 - our own command
-        command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def test_killed_anywhere_a_run_ends_with_the_same_bytes(
-    tmp_path: Path, make: Any, onnx_folder: Path, encoder: OnnxEncoder
-) -> None:
-    source = tmp_path / "source"
-    for number in range(3):
-        make.tar(source / f"{number:05d}.tar", make.rows(160, first=number * 1000))
-    ingest([source], release=tmp_path / "whole" / "small", encoder=encoder, workers=0)
-    shards = tmp_path / "killed" / "small" / "shards"
-    for number, half_written in enumerate(("samples.parquet", "thumbnails.arrow", "embeddings.npy")):
-        run = _start(source, tmp_path / "killed", onnx_folder)
-        partial = shards / f".{number:05d}.partial" / half_written
-        if half_written == "samples.parquet":  # is written last: killed when the folder appears
-            partial = partial.parent
-        deadline = time.monotonic() + 60
-        while not partial.exists() and run.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.001)
-        time.sleep(0.02 * number)
-        children = [Path("/proc") / pid for pid in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]
-        run.send_signal(signal.SIGKILL)
-        run.communicate()
-        assert run.returncode == -signal.SIGKILL, "the run ended before it could be killed"
-        while any(child.exists() for child in children):
-            assert time.monotonic() < deadline, "decoding processes outlived their parent"
-            time.sleep(0.05)
-    last = _start(source, tmp_path / "killed", onnx_folder)
-    _, said = last.communicate(timeout=120)
-    assert last.returncode == 0, said.decode()
-    assert _bytes(tmp_path / "killed" / "small") == _bytes(tmp_path / "whole" / "small")
-
-
-def test_a_decoder_that_dies_ends_the_run_and_loses_nothing(tmp_path: Path, make: Any, onnx_folder: Path) -> None:
-    source = tmp_path / "source"
-    make.tar(source / "0.tar", make.rows(5))
-    make.tar(source / "1.tar", make.rows(2000, first=1000), sibling=False)
-    run = _start(source, tmp_path, onnx_folder)
-    partial = tmp_path / "small" / "shards" / ".1.partial"
-    deadline = time.monotonic() + 60
-    while not partial.exists() and run.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.001)
-    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-    decoders = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    for pid in decoders:
-        os.kill(pid, signal.SIGKILL)
-    _, said = run.communicate(timeout=60)
-    assert decoders
-    assert run.returncode == 3
-    assert "a decoding process died" in said.decode()
-    assert [path.name for path in (tmp_path / "small" / "shards").iterdir()] == ["0"]
 
 
 def test_an_empty_shard_is_a_shard(tmp_path: Path, encoder: OnnxEncoder) -> None:
