@@ -199,6 +199,13 @@ class _Place:
     task: "asyncio.Task[Fetched] | None" = None
 
 
+@dataclass(frozen=True)
+class _End:
+    """Behind the last row."""
+
+    error: Exception | None = None
+
+
 class _Flow:
     """One shard's rows on their way, in one event loop."""
 
@@ -208,8 +215,8 @@ class _Flow:
         """Number of the row that is wanted next."""
         self._fetcher = fetcher
         self._source = source
-        self._line: asyncio.Queue[_Place | BaseException | None] = asyncio.Queue(ahead)
-        self._taken: _Place | BaseException | None = None
+        self._line: asyncio.Queue[_Place | _End] = asyncio.Queue(ahead)
+        self._taken: _Place | _End | None = None
         """Out of the line, and of another batch than the rows before it."""
         self._under_way: set[asyncio.Task[Fetched]] = set()
         self._feeder: asyncio.Task[None] | None = None
@@ -234,9 +241,9 @@ class _Flow:
                         place.task.add_done_callback(self._under_way.discard)
                     number += 1
                     await self._line.put(place)
-            await self._line.put(None)
+            await self._line.put(_End())
         except Exception as error:  # noqa: BLE001 - handed on to where it is raised
-            await self._line.put(error)
+            await self._line.put(_End(error))
 
     async def _fetch(self, url: str, room: _Room) -> Fetched:
         while True:
@@ -255,7 +262,7 @@ class _Flow:
         while len(places) < PICTURE_BATCH and n_bytes < BATCH_BYTES:
             place = self._taken if self._taken is not None else await self._line.get()
             self._taken = None
-            if not isinstance(place, _Place) or (places and place.batch is not places[0].batch):
+            if isinstance(place, _End) or (places and place.batch is not places[0].batch):
                 self._taken = place
                 break
             if place.row is None:
@@ -267,8 +274,8 @@ class _Flow:
             self.first += 1
             await self.space.tell()
         if not places:
-            if isinstance(self._taken, BaseException):
-                raise self._taken
+            if isinstance(self._taken, _End) and self._taken.error is not None:
+                raise self._taken.error
             return None
         for place in places:
             if place.room is not None:
