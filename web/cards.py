@@ -140,7 +140,8 @@ def _evidence(hit: Hit, kind: str) -> str:
         case "geometry":
             return "Shows the same picture, cut, framed or covered in part"
         case "clip":
-            return f"{'Fits the words' if kind == 'text' else 'Looks alike'}: {best.value:.2f}, not verified"
+            state = "unverified: its picture is not stored here" if hit.unverified else "not verified"
+            return f"{'Fits the words' if kind == 'text' else 'Looks alike'}: {best.value:.2f}, {state}"
         case "caption" | "site":
             return ""  # the label says it
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from web.narrowing import Narrowing
+
 OptedOut = Literal["none", "some", "all"]
 
 
@@ -37,6 +39,9 @@ class SearchBox:
     dataset: str
     datasets: list[DatasetLine]
     max_picture_bytes: int
+    narrowing: Narrowing
+    sides: list[str]
+    """Least sizes offered, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,19 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class CheckForm:
+    """Offers to fetch and compare what looks alike and is not stored here."""
+
+    words: str
+    button: str
+    picture: str
+    """The picture searched with, by its fingerprints."""
+    seen: str
+    """A small copy of it in base64: it goes to the browser and comes back, and is kept nowhere."""
+    picks: list[str]
+
+
+@dataclass(frozen=True)
 class ResultsPage:
     """`/search`: what was found."""
 
@@ -143,6 +161,11 @@ class ResultsPage:
     """What the answer could not do, in plain words."""
     first_href: str | None
     next_href: str | None
+    wide_href: str | None
+    """The same question without filters, where there are any and it has an address."""
+    check: CheckForm | None
+    fetch_url: str
+    """An address whose picture may be fetched to search with, or empty."""
 
 
 @dataclass(frozen=True)
@@ -267,3 +290,5 @@ class ErrorPage:
     status: int
     title: str
     detail: str
+    box: SearchBox | None
+    """To put the question otherwise, where it was one."""

@@ -15,9 +15,11 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from heldout.errors import HeldoutError
-from web.contexts import ErrorPage
+from web.boxes import search_box
+from web.contexts import ErrorPage, SearchBox
 from web.deps import get_pages
 from web.logs import describe
+from web.questions import MAX_CHARS
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,8 @@ def problem(
 ) -> Response:
     """One error, in the form the caller asks for."""
     if "text/html" in request.headers.get("accept", ""):
-        page = ErrorPage(status=status, title=_TITLES.get(status, HTTPStatus(status).phrase), detail=detail)
+        title = _TITLES.get(status, HTTPStatus(status).phrase)
+        page = ErrorPage(status=status, title=title, detail=detail, box=_box(request))
         response = get_pages(request).render(request, "error.html", page, status=status)
         response.headers.update(headers or {})
         return response
@@ -64,6 +67,15 @@ def problem(
     if errors is not None:
         body["errors"] = errors
     return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _box(request: Request) -> SearchBox | None:
+    """The box with the words that were asked, so that they need not be typed again."""
+    engine = getattr(request.app.state, "engine", None) if "app" in request.scope else None
+    if engine is None or not request.url.path.startswith("/search"):
+        return None
+    words = request.query_params.get("q", "")
+    return search_box(engine, request.app.state.settings.max_body_bytes, words=words[:MAX_CHARS])
 
 
 def add_problem_handlers(app: FastAPI) -> None:

@@ -13,7 +13,7 @@ from heldout.pictures import decode_picture, fingerprint_image
 from heldout.records import ImageSubject, SearchResult
 from heldout.urls import canonical_key
 from web.cards import sections
-from web.contexts import Asked, ReadingLink, ResultsPage, SearchBox, Section
+from web.contexts import Asked, CheckForm, ReadingLink, ResultsPage, SearchBox, Section
 from web.questions import Question, Reading
 from web.selection import format_picture
 
@@ -40,6 +40,9 @@ def results_page(
     ways_on: list[ReadingLink] | None = None,
     first_href: str | None = None,
     next_href: str | None = None,
+    wide_href: str | None = None,
+    check: CheckForm | None = None,
+    fetch_url: str = "",
 ) -> ResultsPage:
     """An answer as a page."""
     built = sections(result, asked.kind, registry_refs)
@@ -54,6 +57,9 @@ def results_page(
         notes=result.notes,
         first_href=first_href,
         next_href=next_href,
+        wide_href=wide_href,
+        check=check,
+        fetch_url=fetch_url,
     )
 
 
@@ -119,7 +125,7 @@ def asked_picture(data: bytes, result: SearchResult) -> Asked:
         kind="picture",
         title="Your picture",
         words="",
-        preview=_preview(image),
+        preview=preview(image),
         extra_name="" if is_known else "picture",
         extra_value="" if is_known else format_picture(subject),
         extra_words=f"Also opt out the picture I searched with {reach}, in data sets that are not searched here.",
@@ -130,10 +136,17 @@ def _many(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
 
 
-def _preview(image: Image.Image) -> str:
+def preview(image: Image.Image) -> str:
+    """A picture, small, as a data: address."""
+    return "data:image/webp;base64," + small_copy(image, PREVIEW_SIDE)
+
+
+def small_copy(image: Image.Image, side: int) -> str:
+    """A picture with sides of at most so many pixels, as WebP in base64."""
     out = io.BytesIO()
-    ImageOps.contain(image, (PREVIEW_SIDE, PREVIEW_SIDE)).save(out, "WEBP", quality=70)
-    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
+    smaller = ImageOps.contain(image, (side, side)) if max(image.size) > side else image
+    smaller.save(out, "WEBP", quality=80)
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def main_site(result: SearchResult) -> str | None:

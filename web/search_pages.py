@@ -7,11 +7,16 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from heldout.records import SearchResult
-from search.engine import SearchEngine
-from search.uploads import read_picture
-from web.contexts import DatasetLine, ResultsPage, SearchBox, SearchPage
-from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep, SuggestionsDep
-from web.opted_out import opted_out_in
+from search.checking import check_copies
+from search.engine import PageOptions, SearchEngine
+from search.remote import fetch_picture
+from search.uploads import URL_FIELD, picture_in, read_upload
+from web.boxes import search_box
+from web.checks import checked_page, offer_check, read_check
+from web.contexts import ResultsPage, SearchPage
+from web.deps import SAME_ORIGIN, EngineDep, FetcherDep, PagesDep, RegistryDep, SettingsDep, SuggestionsDep
+from web.narrowing import read_narrowing
+from web.opted_out import opted_out_in, opted_out_of
 from web.questions import Question, understand
 from web.results import asked_picture, asked_words, href, main_site, readings, results_page
 
@@ -49,16 +54,26 @@ def results_for_words(
     """Results for what was typed."""
     if not q.strip():
         return RedirectResponse("/", status_code=303)
-    question, result = answer(engine, understand(q, reading), dataset=dataset, cursor=cursor, k=settings.cards_per_page)
-    same = {"q": q, "as": question.reading, "dataset": dataset}
+    narrowing = read_narrowing(lambda name: request.query_params.get(name, ""))
+    options = PageOptions(
+        k=settings.cards_per_page,
+        datasets=[dataset] if dataset else None,
+        cursor=cursor or None,
+        filters=narrowing.filters,
+    )
+    question, result = answer(engine, understand(q, reading), options)
+    plain = {"q": q, "as": question.reading, "dataset": dataset}
+    same = plain | narrowing.fields
     page = results_page(
-        search_box(engine, settings.max_body_bytes, words=q, dataset=dataset),
+        search_box(engine, settings.max_body_bytes, words=q, dataset=dataset, narrowing=narrowing),
         asked_words(question, result),
         result,
         registry_refs=opted_out_in(registry, result),
         ways_on=readings(question, dataset, main_site(result) if question.reading == "caption" else None),
         first_href=href(same) if cursor else None,
         next_href=href(same | {"cursor": result.next_cursor}) if result.next_cursor else None,
+        wide_href=href(plain) if narrowing.is_used else None,
+        fetch_url=question.words if question.reading == "url" else "",
     )
     return pages.render(request, "results.html", page)
 
@@ -69,34 +84,57 @@ async def results_for_picture(
     request: Request,
     pages: PagesDep,
     engine: EngineDep,
+    fetcher: FetcherDep,
     registry: RegistryDep,
     settings: SettingsDep,
     dataset: str = "",
 ) -> HTMLResponse:
-    """Results for an uploaded picture. It is neither stored nor logged."""
-    data = await read_picture(request)
+    """Results for an uploaded picture, or for the one at an address. It is neither stored nor logged."""
+    upload = await read_upload(request)
+    address = upload.one(URL_FIELD)
+    data = await fetch_picture(fetcher, address) if address else picture_in(upload)
+    narrowing = read_narrowing(upload.one)
+    chosen = upload.one("dataset") or dataset
 
     def search() -> ResultsPage:
-        result = engine.search_picture(data, k=settings.cards_per_page, datasets=[dataset] if dataset else None)
+        result = engine.search_picture(
+            data, k=settings.cards_per_page, datasets=[chosen] if chosen else None, filters=narrowing.filters
+        )
         return results_page(
-            search_box(engine, settings.max_body_bytes, dataset=dataset),
+            search_box(engine, settings.max_body_bytes, dataset=chosen, narrowing=narrowing),
             asked_picture(data, result),
             result,
             registry_refs=opted_out_in(registry, result),
+            check=offer_check(data, result),
         )
 
     return pages.render(request, "results.html", await run_in_threadpool(search))
 
 
-def search_box(engine: SearchEngine, max_picture_bytes: int, *, words: str = "", dataset: str = "") -> SearchBox:
-    """The box, as it was left."""
-    lines = [DatasetLine(info.name, info.n_samples, info.name == dataset) for info in engine.datasets()]
-    return SearchBox(words=words, dataset=dataset, datasets=lines, max_picture_bytes=max_picture_bytes)
+@routes.post("/search/check", dependencies=SAME_ORIGIN)
+async def results_of_check(
+    *,
+    request: Request,
+    pages: PagesDep,
+    engine: EngineDep,
+    fetcher: FetcherDep,
+    registry: RegistryDep,
+    settings: SettingsDep,
+) -> HTMLResponse:
+    """What of that which looked alike is a copy. The picture comes along, small, in the form; nothing is kept."""
+    upload = await read_upload(request)
+    question = await run_in_threadpool(read_check, upload)
+    result = await check_copies(engine, fetcher, question.query, question.picks)
+
+    def show() -> ResultsPage:
+        samples = [check.sample for check in result.checks]
+        box = search_box(engine, settings.max_body_bytes)
+        return checked_page(box, question, result, opted_out_of(registry, samples))
+
+    return pages.render(request, "results.html", await run_in_threadpool(show))
 
 
-def answer(
-    engine: SearchEngine, question: Question, *, dataset: str, cursor: str, k: int
-) -> tuple[Question, SearchResult]:
+def answer(engine: SearchEngine, question: Question, options: PageOptions) -> tuple[Question, SearchResult]:
     """Ask the engine; words that captions credit somebody by are asked again, as a name.
 
     Raises:
@@ -110,11 +148,10 @@ def answer(
         "url": engine.search_url,
         "site": engine.search_site,
     }
-    datasets, place = [dataset] if dataset else None, cursor or None
-    result = door[question.reading](question.words, k=k, datasets=datasets, cursor=place)
+    result = door[question.reading](question.words, **options)
     if question.reading == "text" and not question.certain and is_name(result):
         question = Question(question.words, "caption", certain=False)
-        result = engine.search_caption(question.words, k=k, datasets=datasets, cursor=place)
+        result = engine.search_caption(question.words, **options)
     return question, result
 
 

@@ -1,12 +1,16 @@
 """Searching: the first page, results of every kind, paging, bad input."""
 
+import io
 import re
+import struct
+import zlib
 from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
-from tests.web.conftest import HOSTILE
+from tests.web.conftest import HOSTILE, draw, file_of
 from tests.web.html import Answer, Element, read_page
 from web.settings import Settings
 
@@ -209,6 +213,73 @@ def test_a_file_that_is_no_picture_is_refused_with_advice(site: TestClient, data
     answer = search_picture(site, data)
     assert answer.status_code == 422
     assert says in read_page(answer.text).one("main").text
+
+
+def bomb() -> bytes:
+    """A PNG of 400 megapixels, in a few hundred bytes."""
+    head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 1_000)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    )
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "says"),
+    [
+        (b"hello", 422, "not a picture we can read"),
+        (SVG, 422, "not a picture we can read"),
+        (bomb(), 422, "over the limit of 100 megapixels"),
+        (file_of(draw(5, (90, 90, 200)), "JPEG", quality=90)[:2_000], 422, "damaged"),
+        (b"\xff" * 50_000_000, 413, "over the limit of 15 MB"),
+    ],
+    ids=["text", "svg", "bomb", "truncated", "50 MB"],
+)
+def test_bad_pictures_are_told_alike_to_people_and_programs(
+    site: TestClient, data: bytes, status: int, says: str
+) -> None:
+    page = search_picture(site, data)
+    problem = site.post("/v1/search", files={"picture": ("a.jpg", data)})
+    assert (page.status_code, problem.status_code) == (status, status)
+    assert problem.headers["content-type"] == "application/problem+json"
+    assert says in problem.json()["detail"]
+    shown = read_page(page.text)
+    assert problem.json()["detail"] in shown.one("main").text
+    assert shown.one("main").all("input", id="picture"), "the box is there to choose another"
+
+
+def test_an_animated_picture_is_searched_with_by_its_first_frame(site: TestClient, picture: bytes) -> None:
+    first, out = Image.open(io.BytesIO(picture)), io.BytesIO()
+    first.save(out, "WEBP", save_all=True, append_images=[draw(77, (9, 200, 9))], quality=90)
+    answer = site.post("/v1/search", files={"picture": ("a.webp", out.getvalue())})
+    assert answer.json()["hits"][0]["label"] == "near"
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "says"),
+    [
+        ({"q": "a" * 10_000}, 422, "10,000 characters"),
+        ({"q": "\x00\x1b\x7f"}, 422, "no letter or digit"),
+        ({"q": "castle", "dataset": "nowhere"}, 404, "no data set 'nowhere'"),
+        ({"q": "http://[::1", "as": "url"}, 422, ""),
+    ],
+)
+def test_bad_words_are_told_on_a_page_with_the_box(
+    site: TestClient, query: dict[str, str], status: int, says: str
+) -> None:
+    answer = site.get("/search", params=query, headers={"accept": "text/html"})
+    assert answer.status_code == status
+    page = read_page(answer.text)
+    assert says in page.one("main").text
+    assert page.one("main").one("input", id="q").attributes["value"] == query["q"][:2_000]
+
+
+def test_an_empty_site_says_why_it_cannot_be_opted_out_whole(site: TestClient) -> None:
+    assert "A whole site cannot be opted out from here" in get(site, "/search?q=nobody.example").text
+    assert "A whole site cannot" not in get(site, "/search?q=nobody.example/a.png").text
 
 
 def test_a_form_without_a_file_is_refused_with_advice(site: TestClient) -> None:

@@ -47,6 +47,13 @@
       preview.src = URL.createObjectURL(file);
       label.textContent = "Searching…";
       drop.classList.add("is-busy");
+      // One set of filters is shown, beside the words; they hold for pictures too.
+      all("[name=dataset], [data-narrow] [name]", one(".box-words", box)).forEach((from) => {
+        const to = one(`[name=${from.name}]`, form);
+        if (!to) return;
+        to.value = from.value;
+        to.checked = from.checked;
+      });
       form.submit();
     };
 
