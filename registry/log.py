@@ -74,6 +74,10 @@ class Sequencer:
         checkpoint = open_checkpoint(note, self._signer.verifier)
         return note.decode(), TileReader(self._store.read, checkpoint.size)
 
+    def tree(self, size: int) -> TileReader:
+        """The tree of so many entries, of which a checkpoint was published."""
+        return TileReader(self._store.read, size)
+
     def replace_signatures(self, note: str, cosigned: str) -> None:
         """Publish the same checkpoint with witnesses' signatures under it.
 

@@ -22,9 +22,10 @@ from heldout.durable import locked
 from heldout.errors import NotFoundError, VerificationError
 from heldout.leaves import ListLeaf, format_leaf, parse_leaf
 from heldout.manifest import LogState, PreviousVersion, manifest_sha256, parse_manifest
-from heldout.merkle import leaf_hash, root_of
 from heldout.receipts import TlogProof, format_tlog_proof, parse_tlog_proof
+from heldout.tiles import TileReader
 from registry.db import Sessions, transaction
+from registry.effective import EffectiveLog, ForeignLogError
 from registry.keys import Keys
 from registry.listing import build_version
 from registry.log import Sequencer
@@ -36,6 +37,8 @@ from registry.witnessing import WitnessClient, WitnessReport
 MANIFEST = "manifest.json"
 PROOF = "manifest.tlog-proof"
 FILES = "files"
+
+_CLAIMS_PER_QUERY = 500
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +78,7 @@ class Publisher:
         keys: Keys,
         *,
         lock_path: Path,
+        effective_path: Path,
         validity: Validity | None = None,
         witnesses: WitnessClient | None = None,
     ) -> None:
@@ -83,6 +87,7 @@ class Publisher:
         self._lists = lists
         self._keys = keys
         self._lock_path = lock_path
+        self._effective_path = effective_path
         self._witnesses = witnesses
         self._metadata = MetadataRepository(lists, keys.roles, validity or Validity())
 
@@ -139,13 +144,14 @@ class Publisher:
 
     def _append_version(self, checkpoint: Checkpoint, previous: _LoggedList | None, now: datetime) -> None:
         """Build the list of the log's first `checkpoint.size` entries, store it, and append its log entry."""
-        with transaction(self._sessions) as session:
-            entries = list(_iter_payloads(session, checkpoint.size))
-        if root_of([leaf_hash(entry) for entry in entries]) != checkpoint.root:
-            raise VerificationError("the database's events are not the log's entries: one of them was edited")
+        tree = self._sequencer.tree(checkpoint.size)
+        effective = self._effective(EffectiveLog.load(self._effective_path), tree)
+        if effective.root != checkpoint.root:
+            raise VerificationError("the log's tiles do not give the root that was signed: restore the folder")
+        effective.save(self._effective_path)
         log = LogState(checkpoint.origin, self._keys.log.verifier.vkey, checkpoint.size, checkpoint.root)
         version = build_version(
-            entries, log, PreviousVersion(previous.leaf.version, previous.leaf.manifest_sha256) if previous else None
+            effective, log, PreviousVersion(previous.leaf.version, previous.leaf.manifest_sha256) if previous else None
         )
         for file in version.files.values():
             self._lists.write(f"{FILES}/{file.entry.sha256.hex()}.parquet", file.data)
@@ -154,6 +160,19 @@ class Publisher:
         with transaction(self._sessions) as session:
             session.add(EventRow(kind="list", payload=format_leaf(leaf)))
             session.add(ListRow(version=leaf.version, manifest_sha256=leaf.manifest_sha256, published_at=leaf.at))
+
+    def _effective(self, kept: EffectiveLog, tree: TileReader) -> EffectiveLog:
+        """What the log amounts to, from what was kept on or from the beginning."""
+        with transaction(self._sessions) as session:
+
+            def grown(known: EffectiveLog) -> EffectiveLog:
+                entries = _iter_payloads(session, known.size, tree.size)
+                return known.grown(entries, tree, lambda claims, size: _history(session, claims, size))
+
+            try:
+                return grown(kept)
+            except ForeignLogError:
+                return grown(EffectiveLog.empty())
 
     def _published_proof(self, logged: _LoggedList) -> bytes | None:
         """The proof that is published with this version; None if the version is not published yet."""
@@ -179,6 +198,18 @@ def _target_path(name: str, data: bytes) -> str:
     return f"{TARGETS}/{hashlib.sha256(data).hexdigest()}.{name}"
 
 
-def _iter_payloads(session: Session, size: int) -> Iterator[bytes]:
-    query = select(EventRow.payload).where(EventRow.log_index < size).order_by(EventRow.log_index)
-    yield from session.scalars(query.execution_options(yield_per=1000))
+def _iter_payloads(session: Session, start: int, end: int) -> Iterator[bytes]:
+    """Entries of the log from `start` to `end`."""
+    query = select(EventRow.payload).where(EventRow.log_index >= start, EventRow.log_index < end)
+    yield from session.scalars(query.order_by(EventRow.log_index).execution_options(yield_per=1000))
+
+
+def _history(session: Session, claims: set[str], size: int) -> Iterator[tuple[int, bytes]]:
+    """Entries about these claims among the log's first `size`."""
+    ids = sorted(claims)
+    for start in range(0, len(ids), _CLAIMS_PER_QUERY):
+        query = select(EventRow.log_index, EventRow.payload).where(
+            EventRow.claim_id.in_(ids[start : start + _CLAIMS_PER_QUERY]), EventRow.log_index < size
+        )
+        for row in session.execute(query.order_by(EventRow.log_index)):
+            yield row.log_index, row.payload

@@ -3,6 +3,7 @@
 <state_dir>/keys/                       `registry.keys`
 <state_dir>/public/log/, public/list/   served as they are
 <state_dir>/witnesses.policy            `registry.witnessing`, if the log has witnesses
+<state_dir>/effective.arrow              `registry.effective`; may go at any time
 <state_dir>/registry.db                 SQLite, unless another database is named
 """
 
@@ -20,7 +21,7 @@ from registry import claims, transitions
 from registry.accounts import Accounts
 from registry.claim_secrets import ClaimSecrets
 from registry.coverage import Coverage, CoverageIndex
-from registry.db import make_engine, make_sessions, transaction
+from registry.db import fold_write_ahead_log, make_engine, make_sessions, transaction
 from registry.keys import keygen, load_keys
 from registry.log import Sequencer
 from registry.metadata import Validity
@@ -97,6 +98,7 @@ class Registry:
             FileStore(self.public_dir / "list"),
             keys,
             lock_path=state_dir / "publish.lock",
+            effective_path=state_dir / "effective.arrow",
             validity=validity,
             witnesses=self._witnesses,
         )
@@ -207,6 +209,13 @@ class Registry:
         """As `registry.claims.erase_personal_data`."""
         with transaction(self._sessions) as session:
             claims.erase_personal_data(session, claim_id)
+        fold_write_ahead_log(self._engine)
+
+    def delete_account(self, account_id: str, *, withdraw_claims: bool) -> None:
+        """As `registry.accounts.Accounts.delete`, and withdrawals into the log as `submit`."""
+        self.accounts.delete(account_id, withdraw_claims=withdraw_claims)
+        self._try_sequence()
+        fold_write_ahead_log(self._engine)
 
     def opted_out(self, samples: Sequence[Sample]) -> list[Coverage | None]:
         """For each sample, the claims in force that cover it, or None."""
@@ -244,11 +253,14 @@ class Registry:
         self.close()
 
     def _sequenced(self, claim: Claim) -> Claim:
+        self._try_sequence(claim=claim.id)
+        return self.claim(claim.id)
+
+    def _try_sequence(self, **fields: str) -> None:
         try:
             self.sequence()
         except HeldoutError as error:  # what was stored holds; the operator must look, the claimant need not
-            logger.exception("sequencing_failed", extra={"claim": claim.id, "error": type(error).__name__})
-        return self.claim(claim.id)
+            logger.exception("sequencing_failed", extra={"error": type(error).__name__, **fields})
 
 
 def migrate(database_url: str) -> None:

@@ -1,18 +1,24 @@
 """From claims to data files."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heldout.leaves import PREFERENCES, HostRule, ImageDigest, LoggedSubject, PrefixRule, UrlDigest
-from heldout.records import ASSURANCES
+from heldout.records import ASSURANCES, CLAIM_STATES
 from heldout.replay import LoggedClaim
 from registry import listing
-from registry.listing import DataFile, Standing, build_files, standings
+from registry.effective import effective_rows
+from registry.listing import DataFile, build_files
+from registry.standings import list_tables
+from tests.registry import listing_reference
+from tests.registry.listing_reference import Standing
 
 DAY = datetime(1970, 1, 11, tzinfo=UTC)
 """Day 10."""
@@ -37,6 +43,42 @@ def rows(file: DataFile) -> list[dict[str, object]]:
     return found
 
 
+def rows_of(claims: Iterable[LoggedClaim]) -> pa.Table:
+    return effective_rows({f"claim{i:04}": each for i, each in enumerate(claims)})
+
+
+def standings(claims: Iterable[LoggedClaim]) -> dict[LoggedSubject, Standing]:
+    """What the list's tables say of each subject."""
+    held = list(claims)
+    urls, images = list_tables(rows_of(held))
+    by_key = {subject.key[:8]: subject for each in held for subject in each.subjects if isinstance(subject, UrlDigest)}
+    found: dict[LoggedSubject, Standing] = {}
+    for row in [*urls.to_pylist(), *images.to_pylist()]:
+        subject: LoggedSubject
+        if "pdq" in row:
+            subject = ImageDigest(row["pdq"], row["quality"], row["sha256"])
+        else:
+            subject = by_key[row["key"].to_bytes(8, "big")]
+        found[subject] = Standing(row["preference"], row["assurance"], (row["since"] - date(1970, 1, 1)).days)
+    return found
+
+
+def files_of(standing: Mapping[LoggedSubject, Standing]) -> tuple[dict[str, DataFile], int]:
+    """Data files in which this holds: a claim for each subject says so."""
+    first = DAY - timedelta(days=10)
+    claims = [
+        LoggedClaim(
+            PREFERENCES[held.preference],
+            first + timedelta(days=held.since),
+            [subject],
+            ["in_force"],
+            [ASSURANCES[held.assurance]],
+        )
+        for subject, held in standing.items()
+    ]
+    return build_files(rows_of(claims))
+
+
 URL = UrlDigest(bytes(range(32)))
 IMAGE = ImageDigest(bytes(range(32)), 80, bytes(32))
 
@@ -59,7 +101,7 @@ def test_each_subject_counts_at_its_own_state_and_assurance() -> None:
 
 def test_places_in_force_are_not_in_the_files_yet() -> None:
     places = claim(HostRule("jane.example"), PrefixRule("art.example/jane/"), URL, assurance="host")
-    files, _ = build_files(standings([places]))
+    files, _ = build_files(rows_of([places]))
     assert {name: file.entry.count for name, file in files.items()} == {"urls/000.parquet": 1, "images.parquet": 0}
 
 
@@ -95,7 +137,7 @@ def test_files_hold_what_stands_sorted() -> None:
     far = UrlDigest(b"\xff" * 32)
     near = UrlDigest(b"\x00" * 32)
     plain = ImageDigest(b"\x01" * 32, 10)
-    files, prefix_bits = build_files(
+    files, prefix_bits = files_of(
         {far: Standing(0, 4, 3), near: Standing(1, 0, 1), IMAGE: Standing(0, 0, 7), plain: Standing(0, 1, 9)}
     )
     assert prefix_bits == 0
@@ -112,14 +154,14 @@ def test_files_hold_what_stands_sorted() -> None:
 
 
 def test_an_empty_list_has_empty_files() -> None:
-    files, _ = build_files({})
+    files, _ = files_of({})
     assert {name: rows(file) for name, file in files.items()} == {"urls/000.parquet": [], "images.parquet": []}
 
 
 def test_two_urls_of_one_key_are_excluded_if_either_is() -> None:
     one, other = UrlDigest(b"\x07" * 8 + b"a" * 24), UrlDigest(b"\x07" * 8 + b"b" * 24)
     for first, second in ((0, 1), (1, 0)):
-        files, _ = build_files({one: Standing(first, 0, 1), other: Standing(second, 0, 2)})
+        files, _ = files_of({one: Standing(first, 0, 1), other: Standing(second, 0, 2)})
         (row,) = rows(files["urls/000.parquet"])
         assert row["preference"] == 0
 
@@ -132,15 +174,65 @@ def test_the_order_of_what_stands_does_not_show_in_the_bytes(digests: dict[bytes
         standing[ImageDigest(digest, day % 101, digest if day % 2 else None)] = Standing(day % 2, day % 5, day)
     shuffled = list(standing.items())
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert build_files(standing) == build_files(dict(shuffled))
+    assert files_of(standing) == files_of(dict(shuffled))
 
 
 def test_many_urls_are_split_by_the_first_bits_of_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "KEYS_PER_FILE", 10)
     keys = [(i * 0x9E3779B97F4A7C15) % 2**64 for i in range(45)]
-    files, prefix_bits = build_files({UrlDigest(key.to_bytes(8, "big") + bytes(24)): Standing(0, 0, 0) for key in keys})
+    files, prefix_bits = files_of({UrlDigest(key.to_bytes(8, "big") + bytes(24)): Standing(0, 0, 0) for key in keys})
     assert prefix_bits == 3
     assert sorted(files) == ["images.parquet", *(f"urls/{prefix:03x}.parquet" for prefix in range(8))]
     for prefix in range(8):
         found = [row["key"] for row in rows(files[f"urls/{prefix:03x}.parquet"])]
         assert found == sorted(key for key in keys if key >> 61 == prefix)
+
+
+KEYS = st.builds(
+    lambda first, rest: bytes([first]) * 8 + bytes([rest]) * 24, st.sampled_from([0, 7, 255]), st.integers(0, 2)
+)
+SUBJECTS = st.one_of(
+    st.builds(UrlDigest, KEYS),
+    st.builds(ImageDigest, KEYS, st.integers(0, 100), st.none() | KEYS),
+    st.just(HostRule("jane.example")),
+)
+CLAIMS = st.lists(
+    st.builds(
+        lambda preference, days, subjects: LoggedClaim(
+            preference, DAY + timedelta(days=days), *map(list, zip(*subjects, strict=True))
+        ),
+        st.sampled_from(PREFERENCES),
+        st.integers(-20_000, 40_000),
+        st.lists(
+            st.tuples(SUBJECTS, st.sampled_from(CLAIM_STATES), st.sampled_from(ASSURANCES)), min_size=1, max_size=5
+        ),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(CLAIMS)
+def test_all_at_once_gives_the_bytes_that_a_claim_after_the_other_gives(claims: list[LoggedClaim]) -> None:
+    expected = listing_reference.tables_of(listing_reference.standings(claims))
+    found = list_tables(rows_of(claims))
+    for ours, theirs, delta_key in zip(found, expected, (True, False), strict=True):
+        assert ours.equals(theirs)
+        assert listing._data_file(ours, delta_key=delta_key) == listing._data_file(theirs, delta_key=delta_key)
+
+
+def test_many_rows_give_the_same_bytes_too() -> None:
+    """More than one row group, with nulls and without."""
+    rng = np.random.default_rng(1)
+    claims = []
+    for i in range(1_500):
+        digests = [rng.bytes(32) for _ in range(100)]
+        subjects: list[LoggedSubject] = [UrlDigest(each) for each in digests]
+        subjects += [ImageDigest(each, 90, each if i % 2 else None) for each in digests[:50]]
+        claims.append(
+            LoggedClaim("train-ai=n", DAY, subjects, ["in_force"] * len(subjects), ["declared"] * len(subjects))
+        )
+    expected = listing_reference.tables_of(listing_reference.standings(claims))
+    for ours, theirs, delta_key in zip(list_tables(rows_of(claims)), expected, (True, False), strict=True):
+        assert len(ours) > 70_000
+        assert listing._data_file(ours, delta_key=delta_key) == listing._data_file(theirs, delta_key=delta_key)

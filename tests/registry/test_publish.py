@@ -17,8 +17,10 @@ from heldout.manifest import LogState
 from heldout.merkle import leaf_hash, root_of
 from heldout.pull import PullResult, pull
 from heldout.replay import replay
+from heldout.tiles import TileReader
 from registry.claims import submit
 from registry.db import Sessions, transaction
+from registry.effective import EffectiveLog
 from registry.keys import load_keys, renew_root
 from registry.listing import build_version
 from registry.log import Sequencer
@@ -162,7 +164,8 @@ def test_anyone_with_the_log_can_make_the_list_again(registry: Registry, clock: 
     registry.submit(request(url("later")))
     entries = log_entries(registry)
     log = LogState(ORIGIN, registry.vkey, 2, root_of([leaf_hash(entry) for entry in entries[:2]]))
-    version = build_version(entries[:2], log, None)
+    tree = TileReader(FileStore(registry.public_dir / "log").read, 2)
+    version = build_version(EffectiveLog.empty().grown(entries[:2], tree, lambda *_: []), log, None)
     files = {f"files/{file.entry.sha256.hex()}.parquet": file.data for file in version.files.values()}
     files[f"targets/{hashlib.sha256(version.manifest).hexdigest()}.manifest.json"] = version.manifest
     assert {name: data for name, data in before.items() if not name.endswith("tlog-proof")} == files
@@ -221,7 +224,14 @@ class World:
         sequencer = Sequencer(self.sessions, log, FailingCheckpoints(self.checkpoints, fuse), self.keys.log)
         lock_path = self.registry.state_dir / "publish.lock"
         try:
-            Publisher(self.sessions, sequencer, lists, self.keys, lock_path=lock_path).publish(now=clock())
+            Publisher(
+                self.sessions,
+                sequencer,
+                lists,
+                self.keys,
+                lock_path=lock_path,
+                effective_path=self.registry.state_dir / "effective.arrow",
+            ).publish(now=clock())
         except PowerCut:
             return True
         return False
