@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from indexer.repeats import Repeats
 from indexer.samples import STATUS_NOT_FETCHED, map_columns
 
 NO_DIRECTION = "embedding of zeros, or not finite"
+_DAMAGE = (OSError, EOFError, ValueError, TypeError, ArithmeticError, SyntaxError, TokenError, LookupError, MemoryError)
+"""What numpy's reader of headers raises on damaged ones."""
 _SHORTEST = 1e-6
 """Length below which a row says nothing; rows of any model are of about one to some tens."""
 
@@ -94,17 +97,25 @@ def load_embeddings(path: Path) -> npt.NDArray[Any]:
         InputError: it is no such file, or is truncated.
     """
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        try:
-            rows = np.load(path, allow_pickle=False) if path.stat().st_size < 1024 else None  # no rows: not mappable
-        except (ValueError, OSError, EOFError):
-            rows = None
-        if rows is None or len(rows):
-            raise InputError(f"{path} is not an .npy file, or is truncated ({error}): get it again") from error
-    except (OSError, EOFError, TypeError, OverflowError, SyntaxError, MemoryError) as error:
+        with path.open("rb") as file:
+            magic = file.read(len(np.lib.format.MAGIC_PREFIX))
+        if magic != np.lib.format.MAGIC_PREFIX:
+            raise ValueError("it does not begin as one")
+        rows = _load(path)
+    except _DAMAGE as error:
         raise InputError(f"{path} is not an .npy file, or is truncated ({error}): get it again") from error
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind != "f" or not rows.shape[1]:
-        said = f"{rows.dtype} of shape {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
-        raise InputError(f"{path} holds {said}: embeddings are float16 or float32 of shape (samples, d)")
+    if rows.ndim != 2 or rows.dtype.kind != "f" or not rows.shape[1]:
+        raise InputError(
+            f"{path} holds {rows.dtype} of shape {rows.shape}: embeddings are float16 or float32 of shape (samples, d)"
+        )
     return rows
+
+
+def _load(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except ValueError:
+        rows: npt.NDArray[Any] = np.load(path, allow_pickle=False)  # one without rows, which cannot be mapped
+        if rows.size:
+            raise
+        return rows

@@ -34,6 +34,7 @@ ROWS_PER_SHARD: Final = 1_000_000
 QUANTISED: Final = "embedding as a quantised index keeps it"
 _WHOLE: Final = frozenset({"IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat", "IndexIVFFlat"})
 _HDF5, _REORDERED, _MAPPING = "metadata.hdf5", "metadata_reordered.hdf5", "ivf_old_to_new_mapping.npy"
+_ARROW_DAMAGE: Final = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 _opening = threading.Lock()
 
 
@@ -237,20 +238,37 @@ class _Arrow:
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
             batches = range(self._reader.num_record_batches)
             self._ends = np.cumsum([self._reader.get_batch(number).num_rows for number in batches], dtype=np.int64)
-        except (pa.ArrowException, OSError, ValueError) as error:
+            self.names: list[str] = self._reader.schema.names
+        except _ARROW_DAMAGE as error:
             raise InputError(f"{path} is not an Arrow file, or is truncated ({error}): get it again") from error
+        self._path = path
         self.n_rows = int(self._ends[-1]) if len(self._ends) else 0
-        self.names: list[str] = self._reader.schema.names
 
     def read(self, first: int, n: int) -> Iterator[pa.Table]:
         start, end = first, first + n
         while start < end:
             number = int(np.searchsorted(self._ends, start, side="right"))
-            batch = self._reader.get_batch(number)
+            try:
+                batch = _checked(self._reader.get_batch(number))
+            except _ARROW_DAMAGE as error:
+                raise InputError(f"{self._path} is damaged near row {start} ({error}): get it again") from error
             offset = start - (int(self._ends[number]) - batch.num_rows)
             part = batch.slice(offset, min(end - start, TABLE_ROWS))
             yield pa.Table.from_batches([part])
             start += part.num_rows
+
+
+def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A mapped batch whose offsets lead nowhere else; its texts as bytes, which `text_column` reads.
+
+    Raises:
+        pa.ArrowInvalid: it is damaged.
+    """
+    plain = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+    columns = [column.view(plain[column.type]) if column.type in plain else column for column in batch.columns]
+    checked = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+    checked.validate(full=True)
+    return checked
 
 
 class _Hdf5:
