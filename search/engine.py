@@ -257,7 +257,7 @@ def is_unverified(sample: Sample) -> bool:
 
 
 def _evidence(candidate: Candidate) -> list[Evidence]:
-    return [Evidence(channel=proof.channel, value=proof.value) for proof in candidate.evidence]
+    return [Evidence(**proof._asdict()) for proof in candidate.evidence]
 
 
 def _group(card: Card, page: Page, samples: Mapping[Ref, Sample]) -> Group:
