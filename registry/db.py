@@ -6,7 +6,7 @@ before another wrote; a reading one (`make_sessions(engine, read_only=True)`) ta
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -49,6 +49,17 @@ def make_engine(url: str) -> Engine:
 def make_sessions(engine: Engine, *, read_only: bool = False) -> Sessions:
     """Factory of sessions. A transaction is opened by the caller, with `transaction`."""
     return sessionmaker(engine.execution_options(heldout_read_only=True) if read_only else engine)
+
+
+def fold_write_ahead_log(engine: Engine) -> None:
+    """Leave nothing of what was erased in SQLite's write-ahead log, which keeps old pages until it is folded.
+
+    Where others are reading it is folded later, by SQLite itself. PostgreSQL's own log is the operator's to keep short.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with database_errors(), closing(engine.raw_connection()) as connection:
+        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
 
 @contextmanager
