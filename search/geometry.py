@@ -13,6 +13,7 @@ at random, and the same pictures always give the same answer. Thresholds and wha
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import cv2
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from search.keypoints import Floats, Keypoints, find_keypoints, match_keypoints, to_grey
+from search.keypoints import Floats, Keypoints, find_keypoints, match_keypoints, mirror_keypoints, to_grey
 
 Matrix = npt.NDArray[np.float64]
 
@@ -83,21 +84,17 @@ class Prepared:
 
     def __init__(self, image: Image.Image, side: int, n: int) -> None:
         """Take an RGB picture, reduced to a long side of `side`, and its `n` strongest keypoints."""
-        self._n = n
         self.upright = find_keypoints(to_grey(image, side), n)
-        self._mirrored: Keypoints | None = None
+
+    @cached_property
+    def mirrored(self) -> Keypoints:
+        """The keypoints of the mirrored picture."""
+        return mirror_keypoints(self.upright)
 
     @property
     def is_drawn(self) -> bool:
         """Whether there are keypoints enough for a proof."""
         return len(self.upright.places) >= FEW_INLIERS
-
-    @property
-    def mirrored(self) -> Keypoints:
-        """The keypoints of the mirrored picture."""
-        if self._mirrored is None:
-            self._mirrored = find_keypoints(np.ascontiguousarray(self.upright.grey[:, ::-1]), self._n)
-        return self._mirrored
 
 
 def prepare_query(image: Image.Image) -> Prepared:
