@@ -71,8 +71,8 @@ class SmtpMailer:
     def _connect(self) -> smtplib.SMTP:
         context = self.tls or ssl.create_default_context()
         if self.is_tls_first:
-            return smtplib.SMTP_SSL(self.host, self.port, timeout=TIMEOUT_S, context=context)
-        server = smtplib.SMTP(self.host, self.port, timeout=TIMEOUT_S)
+            return smtplib.SMTP_SSL(self.host, self.port, _domain(self.sender), timeout=TIMEOUT_S, context=context)
+        server = smtplib.SMTP(self.host, self.port, _domain(self.sender), timeout=TIMEOUT_S)
         try:
             server.ehlo()
             if self.tls is not None or not _is_this_machine(self.host):
@@ -94,13 +94,14 @@ class OutboxMailer:
 
     def send(self, mail: Mail) -> None:
         """As `Mailer.send`."""
+        data = bytes(_message(mail, self.sender))
         try:
             make_folders(self.folder)
             self.folder.chmod(0o700)
             name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}.eml"
             descriptor = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
-                file.write(bytes(_message(mail, self.sender)))
+                file.write(data)
         except OSError as error:
             raise UnavailableError(f"mail cannot be written to {self.folder} ({error.strerror})") from error
         if self.say is not None:
@@ -157,10 +158,15 @@ def _message(mail: Mail, sender: str) -> EmailMessage:
     message["To"] = mail.to
     message["Subject"] = mail.subject
     message["Date"] = format_datetime(datetime.now(UTC))
-    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].strip("> ") or "localhost")
+    message["Message-ID"] = make_msgid(domain=_domain(sender))
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no automatic answers, please
     message.set_content(mail.text)
     return message
+
+
+def _domain(sender: str) -> str:
+    """Who we say we are: asking the machine for its name may take seconds, and give one nobody knows."""
+    return sender.rpartition("@")[2].strip("> ") or "localhost"
 
 
 def _is_this_machine(host: str) -> bool:
