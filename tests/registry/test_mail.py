@@ -121,7 +121,14 @@ def test_a_password_goes_only_through_an_encrypted_connection(serve: Serve, cert
     inbox = Inbox()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate[1], certificate[0])
-    controller = serve(inbox, tls_context=context, require_starttls=True, authenticator=check, auth_required=True)
+    controller = serve(
+        inbox,
+        tls_context=context,
+        require_starttls=True,
+        authenticator=check,
+        auth_required=True,
+        auth_exclude_mechanism=["LOGIN"],
+    )
     trust = ssl.create_default_context(cafile=str(certificate[1]))
     mailer = SmtpMailer("localhost", port_of(controller), FROM, "jane", "p@ss", tls=trust)
     mailer.send(MAIL)
