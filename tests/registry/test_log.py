@@ -1,5 +1,7 @@
 """The sequencer: named after what goes wrong."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from heldout.checkpoint import Checkpoint, Signer, open_checkpoint, sign_checkpoint
-from heldout.errors import ConflictError, NotFoundError, VerificationError
+from heldout.errors import ConflictError, NotFoundError, UnavailableError, VerificationError
 from heldout.layout import Tile
 from heldout.merkle import leaf_hash, root_of, verify_consistency
 from heldout.tiles import TileReader
@@ -173,6 +175,97 @@ def test_two_sequencers_at_once_agree(world: World) -> None:
     first = world.sequencer(checkpoints=Interrupted(world.checkpoints, other))
     assert first.sequence().size == 305
     assert world.entries() == world.expected()
+
+
+class FullDisk:
+    """A store whose disk is full from the n-th write on, until somebody makes room."""
+
+    def __init__(self, store: ObjectStore, n_writes: int) -> None:
+        self._store = store
+        self.n_left = n_writes
+
+    def read(self, path: str) -> bytes:
+        return self._store.read(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        self._take()
+        self._store.write(path, data)
+
+    def replace(self, path: str, data: bytes) -> None:
+        self._take()
+        self._store.replace(path, data)
+
+    def discard(self, path: str) -> None:
+        self._store.discard(path)
+
+    def _take(self) -> None:
+        if self.n_left == 0:
+            raise UnavailableError("no space left on device: check the disk")
+        self.n_left -= 1
+
+
+class FullCheckpoints(FailingCheckpoints):
+    """As `FullDisk`, of the checkpoint."""
+
+    def __init__(self, store: CheckpointStore, disk: FullDisk) -> None:
+        super().__init__(store, Fuse(-1))
+        self._disk = disk
+
+    def compare_and_swap(self, old: bytes | None, new: bytes) -> None:
+        self._disk._take()
+        super().compare_and_swap(old, new)
+
+
+@pytest.mark.parametrize("n_before", [0, 254])
+def test_a_full_disk_at_any_write_loses_nothing_and_the_same_sequencer_goes_on(world: World, n_before: int) -> None:
+    world.add(n_before)
+    world.sequencer().sequence()
+    n_failures = 0
+    for n_writes in range(100):
+        world.add(3)
+        disk = FullDisk(world.store, n_writes)
+        sequencer = world.sequencer(store=disk, checkpoints=FullCheckpoints(world.checkpoints, disk))
+        seen = world.entries()
+        try:
+            sequencer.sequence()
+        except UnavailableError:
+            n_failures += 1
+            assert world.entries() == seen == world.expected()[: len(seen)]
+        else:
+            break
+        disk.n_left = 1_000
+        assert sequencer.sequence().size == world.n_added
+        assert world.entries() == world.expected()
+    assert n_failures >= 3, "bundle, tile and checkpoint are writes"
+    assert world.entries() == world.expected()
+
+
+def test_a_disk_the_system_says_is_full_leaves_no_half_file(tmp_path: Path) -> None:
+    """The real thing: the system refuses to let files grow."""
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from heldout.errors import UnavailableError
+from registry.storage import FileCheckpointStore, FileStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+root = Path(sys.argv[1])
+for write in (
+    lambda: FileStore(root).write("tile/0/000", bytes(8192)),
+    lambda: FileStore(root).replace("checkpoint", bytes(8192)),
+    lambda: FileCheckpointStore(root, root / "lock").compare_and_swap(b"old", bytes(8192)),
+):
+    try:
+        write()
+    except UnavailableError as error:
+        print(error)
+"""
+    (tmp_path / "checkpoint").write_bytes(b"old")
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])  # noqa: S603
+    assert done.stdout.count("check the disk") == 3
+    files = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"checkpoint": b"old", "lock": b""}
 
 
 def test_a_sequencer_that_never_gets_its_turn_gives_up(world: World) -> None:

@@ -305,3 +305,59 @@ def test_timestamps_only_grow(registry: Registry, clock: Clock) -> None:
         data = (registry.public_dir / "list/metadata/timestamp.json").read_bytes()
         versions.append(Metadata[Timestamp].from_bytes(data).signed.version)
     assert versions == [1, 2, 3]
+
+
+def test_a_clock_that_goes_back_loses_nothing_and_labs_go_on(
+    registry: Registry, pull_list: Pull, tmp_path: Path, clock: Clock, sessions: Sessions
+) -> None:
+    """The machine's clock was ahead and is set right: versions, log and list only grow all the same."""
+    clock.advance(days=3)
+    registry.submit(request(url("a")))
+    registry.publish()
+    clock.advance(days=-3)
+    claim = registry.submit(request(url("b")))
+    assert registry.publish().version == 2
+    assert pull_list().manifest.version == 2
+    assert excluded(tmp_path / "lab", clock, "a", "b") == [True, True]
+    registry.withdraw(claim.id, reason="by-claimant")
+    clock.advance(days=-1)
+    registry.publish()
+    assert pull_list().manifest.version == 3
+    assert excluded(tmp_path / "lab", clock, "a", "b") == [True, False]
+    with transaction(sessions) as session:
+        assert replay(map(parse_leaf, log_entries(registry))) == tables(session)
+
+
+def test_a_clock_far_behind_makes_lists_that_labs_refuse_until_it_is_set_right(
+    registry: Registry, pull_list: Pull, clock: Clock
+) -> None:
+    registry.publish()
+    pull_list()
+    clock.advance(days=-30)
+    registry.publish()
+    clock.advance(days=30)
+    with pytest.raises(VerificationError, match="stale"):
+        pull_list()
+    registry.publish()
+    assert pull_list().manifest.version == 1
+
+
+def test_publishing_from_what_was_kept_gives_what_publishing_from_nothing_gives(
+    registry: Registry, clock: Clock
+) -> None:
+    first = registry.submit(request(url("a"), image("b")))
+    registry.publish()
+    registry.submit(request(url("c"), image("b", quality=99)))
+    registry.withdraw(first.id, reason="by-claimant")
+    registry.publish()
+    kept = registry.state_dir / "effective.arrow"
+    before = published_bytes(registry, "files", "targets")
+    size = log_entries(registry)[:4]
+    tree = TileReader(FileStore(registry.public_dir / "log").read, 4)
+    again = EffectiveLog.empty().grown(size, tree, lambda *_: [])
+    assert sorted(EffectiveLog.load(kept).rows.to_pylist(), key=str) == sorted(again.rows.to_pylist(), key=str)
+    kept.unlink()
+    registry.submit(request(url("d")))
+    clock.advance(hours=1)
+    registry.publish()
+    assert set(before.items()) < set(published_bytes(registry, "files", "targets").items())
