@@ -198,13 +198,19 @@ class SearchFilters(Record):
 class Evidence(Record):
     """Why a sample is a hit: the channel and its measure.
 
-    `value` is 0 for equal bytes or URL, the Hamming distance (0-256) for `pdq`, how well the
-    overlap agrees (0-1) for `geometry`, the cosine for `clip`, and the
-    engine's relevance for `caption`.
+    `value` is 0 for equal bytes or URL, the Hamming distance (0-256) for `pdq`, how well the pictures agree where they
+    overlap (0-1) for `geometry`, the cosine for `clip`, and the engine's relevance for `caption`.
     """
 
     channel: Channel
     value: float
+    inliers: int | None = Field(default=None, description="Keypoints in common, for `geometry`.")
+    query_share: float | None = Field(
+        default=None, description="Share of the query picture that the sample shows, 0-1, for `geometry`."
+    )
+    sample_share: float | None = Field(
+        default=None, description="Share of the sample that the query picture shows, 0-1, for `geometry`."
+    )
 
 
 class Hit(Record):
