@@ -259,16 +259,15 @@ class _Arrow:
 
 
 def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """A mapped batch whose offsets lead nowhere else; its texts as bytes, which `text_column` reads.
+    """A mapped batch whose offsets lead nowhere else. Texts may still be no UTF-8, which `text_column` mends.
 
     Raises:
         pa.ArrowInvalid: it is damaged.
     """
     plain = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
-    columns = [column.view(plain[column.type]) if column.type in plain else column for column in batch.columns]
-    checked = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-    checked.validate(full=True)
-    return checked
+    for column in batch.columns:
+        (column.view(plain[column.type]) if column.type in plain else column).validate(full=True)
+    return batch
 
 
 class _Hdf5:

@@ -4,7 +4,8 @@ What a folder holds is told by the names in it, as the field's programs write th
 
     00000.tar, 00000.parquet            img2dataset, webdataset: one shard; the parquet file alone is one, too
     00000/*.jpg, 00000.parquet          img2dataset's `files`: one shard
-    img_emb/img_emb_0.npy, metadata/metadata_0.parquet    embeddings by clip-retrieval, or LAION's: one shard a pair
+    img_emb/img_emb_0.npy, metadata/metadata_0.parquet    embeddings by clip-retrieval, or LAION's: one shard a pair;
+                                        also `images/`, `laion2B-en-metadata/`, or all in one folder
     image.index, metadata/*             an index by clip-retrieval without its embeddings: parts of it
     any/where/*.jpg, .txt, .json        pictures with sidecar texts: `PICTURES_PER_SHARD` a shard, in order of name
 
@@ -28,6 +29,8 @@ PICTURES_PER_SHARD: Final = 10_000
 _SIDECARS: Final = frozenset({"txt", "json"})
 _INDEX_NAMES: Final = ("image.index", "image.index/populated.index")
 _INDEX_FILES: Final = ("image.index", "text.index", "metadata/")
+_EMBEDDING_FOLDERS: Final = frozenset({"img_emb", "images"})
+"""clip-retrieval's, and that of LAION-400M's embeddings."""
 
 
 class Kind(StrEnum):
@@ -249,36 +252,50 @@ def _with_texts(pictures: Sequence[str], texts: Mapping[str, list[str]]) -> list
 
 
 def _take_embeddings(listing: _Listing) -> set[str]:
-    """Pairs of `img_emb` and `metadata` files by number; the folders that have them.
+    """Pairs of embeddings and metadata by number; the folders (ending in a slash) that have them.
 
     What lacks its other half is a shard, too: it is set aside.
     """
-    bases = {_base(name, "img_emb") for name in listing.files if _suffix(name) == "npy"}
-    folders = {base.removesuffix("img_emb") for base in bases if base is not None}
-    for below in sorted(folders):
-        base = f"{below}img_emb"
+    around: set[str] = set()
+    embeddings = [name for name in listing.files if _is_embeddings(name)]
+    for folder in sorted({_folder(name) for name in embeddings}):
+        below = f"{_folder(folder)}/" if _last_part(folder) in _EMBEDDING_FOLDERS else f"{folder}/"
+        below = below.removeprefix("/")
         halves: dict[str, dict[str, str]] = {}
         for name in listing.files:
-            if _base(name, "img_emb") == base and _suffix(name) == "npy":
+            if name in embeddings and _folder(name) == folder:
                 halves.setdefault(_number(name), {})["npy"] = name
-            elif name.rpartition("/")[0] == f"{below}metadata" and _suffix(name) == "parquet":
+            elif _suffix(name) == "parquet" and _is_metadata(name, below):
                 halves.setdefault(_number(name), {})["parquet"] = name
         for number, pair in halves.items():
             names = [pair[half] for half in ("npy", "parquet") if half in pair]
-            listing.add(_joined(below + number), Kind.EMBEDDINGS, names)
-        _take_below(listing, tuple(below + one for one in ("img_emb/", "text_emb/", *_INDEX_FILES)))
-    return folders
+            listing.add(_joined(below + (number or "embeddings")), Kind.EMBEDDINGS, names)
+        listing.take([name for pair in halves.values() for name in pair.values()])
+        _take_below(listing, tuple(below + one for one in _INDEX_FILES))
+        around.add(below)
+    return around
 
 
-def _base(name: str, folder: str) -> str | None:
-    parent = name.rpartition("/")[0]
-    return parent if parent == folder or parent.endswith(f"/{folder}") else None
+def _is_embeddings(name: str) -> bool:
+    return _suffix(name) == "npy" and (_last_part(_folder(name)) == "img_emb" or _last_part(name).startswith("img_emb"))
+
+
+def _is_metadata(name: str, below: str) -> bool:
+    """Whether a file is of the metadata of embeddings around `below`: LAION-5B has `laion2B-en-metadata/`."""
+    folder = _folder(name)
+    if f"{folder}/".removeprefix("/") == below:
+        return _last_part(name).startswith("metadata")
+    return folder.startswith(below) and re.fullmatch(r"([^/]+-)?metadata", folder[len(below) :]) is not None
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _number(name: str) -> str:
-    """The last digits of a file's name: `0012` of `img_emb_0012.npy`."""
-    digits = re.findall(r"\d+", _last_part(name))
-    return digits[-1] if digits else _key(_last_part(name))
+    """The last digits of a file's name, `0012` of `img_emb_0012.npy`; empty if there are none."""
+    digits: list[str] = re.findall(r"\d+", _key(_last_part(name)))
+    return digits[-1] if digits else ""
 
 
 def embeddings_beside(folder: str) -> tuple[str, ...]:

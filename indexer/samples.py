@@ -232,7 +232,8 @@ def unsafe_column(table: pa.Table) -> pa.Array:
     unsafe = np.zeros(len(table), dtype=bool)
     for name in table.column_names:
         column = table[name]
-        if name.lower() in _UNSAFE_WORDS and (_is_text(column.type) or pa.types.is_boolean(column.type)):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if name.lower() in _UNSAFE_WORDS and (_is_text(kind) or _is_bytes(kind) or pa.types.is_boolean(kind)):
             said = column if pa.types.is_boolean(column.type) else pc.equal(pc.utf8_upper(text_column(column)), "NSFW")
             unsafe |= np.asarray(pc.fill_null(said, fill_value=False).to_numpy(zero_copy_only=False), dtype=bool)
         elif name.lower() in _UNSAFE_SCORES and pa.types.is_floating(column.type):

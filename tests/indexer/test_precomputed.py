@@ -114,6 +114,38 @@ def test_an_embedding_set_is_served_row_for_row(dtype: str, tmp_path: Path) -> N
     assert _ingest(tmp_path / "set", tmp_path / "release").skipped == ["0", "1"]
 
 
+@pytest.mark.parametrize(
+    ("embeddings", "metadata"),
+    [
+        ("img_emb", "metadata"),
+        ("images", "metadata"),  # LAION-400M
+        ("img_emb", "laion2B-en-metadata"),  # LAION-5B
+        (".", "."),
+        ("downloads", "downloads"),
+    ],
+)
+def test_all_published_layouts_are_found(embeddings: str, metadata: str, tmp_path: Path) -> None:
+    _write_set(tmp_path / "written")
+    for source, name, pattern in (("img_emb", embeddings, "*.npy"), ("metadata", metadata, "*.parquet")):
+        (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
+        for path in (tmp_path / "written" / source).glob(pattern):
+            shutil.move(path, tmp_path / "set" / name / path.name)
+    prefix = "downloads__" if embeddings == "downloads" else ""
+    shards = plan_shards([tmp_path / "set"])
+    assert [(shard.name, shard.kind) for shard in shards] == [
+        (f"{prefix}{number}", Kind.EMBEDDINGS) for number in range(2)
+    ]
+    assert [[path.name for path in shard.paths] for shard in shards] == [
+        [f"img_emb_{number}.npy", f"metadata_{number}.parquet"] for number in range(2)
+    ]
+
+
+def test_subsets_of_one_set_keep_apart(tmp_path: Path) -> None:
+    for subset in ("laion1B-nolang", "laion2B-en"):
+        _write_set(tmp_path / subset, (4,))
+    assert [shard.name for shard in plan_shards([tmp_path])] == ["laion1B-nolang__0", "laion2B-en__0"]
+
+
 def test_metadata_may_lack_addresses_or_captions(tmp_path: Path) -> None:
     _write_set(tmp_path / "set", (10,))
     path = tmp_path / "set" / "metadata" / "metadata_0.parquet"

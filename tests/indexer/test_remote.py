@@ -85,11 +85,14 @@ def test_shards_in_a_bucket_give_the_same_bytes_as_on_disk(
         ("00001", Kind.PICTURES),
         ("urls", Kind.PARQUET),
     ]
+    left = tmp_path / "remote" / "scratch" / "00000" / "00000.tar"  # by a run that was killed
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
     remote = ingest([url], release=tmp_path / "remote", encoder=encoder, workers=0)
     local = ingest([shards], release=tmp_path / "local", encoder=encoder, workers=0)
     assert (remote.set_aside, remote.ingested) == ({}, local.ingested)
     assert _trees(tmp_path / "remote") == _trees(tmp_path / "local")
-    assert not (tmp_path / "remote" / "scratch" / "00000").exists()
+    assert list((tmp_path / "remote" / "scratch").iterdir()) == []
     assert ingest([url], release=tmp_path / "remote", encoder=encoder, workers=0).skipped == local.ingested
     assert ingest([f"{url}/00000.tar"], release=tmp_path / "remote", encoder=encoder, workers=0).skipped == ["00000"]
 
@@ -171,6 +174,17 @@ def test_a_server_that_is_not_there_ends_the_run_as_the_outside_worlds_fault(
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     with pytest.raises(UnavailableError, match="could not be read in 1 tries"):
         plan_shards(["s3://shards"])
+
+
+def test_a_public_bucket_needs_no_credentials(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.pipe("shards/a.tar", b"x")
+    for name in AWS:
+        monkeypatch.delenv(name)
+    configuration: dict[str, dict[str, Any]] = {}
+    fsspec.config.set_conf_env(configuration, {"FSSPEC_S3": '{"anon": true}'})  # what fsspec does on import
+    monkeypatch.setitem(fsspec.config.conf, "s3", configuration["s3"])
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    assert [shard.name for shard in plan_shards(["s3://shards"])] == ["a"]
 
 
 def test_an_unknown_file_system_is_said() -> None:

@@ -137,6 +137,8 @@ def test_digests_are_taken_as_hex_or_bytes_and_nothing_else() -> None:
     ("name", "values", "expected"),
     [
         ("NSFW", ["NSFW", "UNLIKELY", "UNSURE", None], [True, False, False, False]),
+        ("NSFW", [b"NSFW", b"UNLIKELY", None, b"\xff"], [True, False, False, False]),
+        ("NSFW", pa.array(["nsfw", "UNLIKELY", None, ""]).dictionary_encode(), [True, False, False, False]),
         ("nsfw", [True, False, None, False], [True, False, False, False]),
         ("punsafe", np.array([0.9, 0.1, np.nan, 0.5], dtype=np.float32), [True, False, False, True]),
         ("nsfw_score_gantman", [0.6, 0.4, None, 0.0], [True, False, False, False]),
