@@ -79,12 +79,12 @@ class FetchStage:
     """
 
     def __init__(self, options: FetchOptions) -> None:
+        self._fetcher = options.make_fetcher()
         self._options = options
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
         self._stack = AsyncExitStack()
         self._space = _Space(options.held_bytes)
-        self._fetcher = options.make_fetcher()
 
     def __enter__(self) -> Self:
         self._thread.start()

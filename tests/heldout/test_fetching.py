@@ -43,8 +43,8 @@ TYPE = "Content-Type: image/png\r\n"
 LIMITS: Mapping[str, Any] = {
     "max_bytes": 200_000,
     "connect_s": 2.0,
-    "read_s": 0.4,
-    "total_s": 1.0,
+    "read_s": 1.5,
+    "total_s": 3.0,
     "min_host_interval_s": 0.0,
     "backoff_s": 0.01,
     "max_wait_s": 1.5,

@@ -48,8 +48,8 @@ from tests.hostile import (
 ALLOW = ("127.0.0.1/32",)
 QUICK: Mapping[str, Any] = {
     "min_host_interval_s": 0.0,
-    "read_s": 0.4,
-    "total_s": 1.0,
+    "read_s": 20.0,
+    "total_s": 40.0,
     "backoff_s": 0.01,
     "per_host": 16,
     "max_failures": 1000,
@@ -102,7 +102,7 @@ def test_a_release_is_fetched_fingerprinted_and_embedded(tmp_path: Path, encoder
         paths = ["/a.png", "/b.png", "/moved", "/inside", "/page", "/bomb.png", "/noise", "/stall", "/half", "/flood"]
         urls = [*(server.url + path for path in paths), server.url + "/none", f"{trap.url}/x", "no address", None]
         source = write_urls(tmp_path / "urls.parquet", urls)
-        report = ingest([source], release=tmp_path / "r", encoder=encoder, workers=0, fetch=options())
+        report = ingest([source], release=tmp_path / "r", encoder=encoder, workers=0, fetch=options(read_s=2.0))
         assert trap.seen.connections == 0
     found = samples(tmp_path / "r", "urls")
     assert found["url"] == urls
