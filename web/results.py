@@ -52,7 +52,11 @@ def results_page(
         readings=ways_on or [],
         sections=built,
         summary=summary(
-            asked.kind, built, result.total, is_first=not first_href, has_pages=bool(first_href or next_href)
+            asked.kind,
+            built,
+            result.total,
+            is_whole=not first_href and not box.narrowing.is_used,
+            has_pages=bool(first_href or next_href),
         ),
         notes=result.notes,
         first_href=first_href,
@@ -63,7 +67,7 @@ def results_page(
     )
 
 
-def summary(kind: str, found: list[Section], total: int | None, *, is_first: bool, has_pages: bool) -> str:
+def summary(kind: str, found: list[Section], total: int | None, *, is_whole: bool, has_pages: bool) -> str:
     """What was found, in one or two sentences."""
     cards = [card for section in found for card in section.cards]
     if not cards:
@@ -85,7 +89,7 @@ def summary(kind: str, found: list[Section], total: int | None, *, is_first: boo
     if has_pages:
         text += ", on this page" if total is None else f", on this page; {total:,} in all"
     # Captions come first: if the first page has none, no page has.
-    if kind == "text" and is_first and not any(section.label == "caption" for section in found):
+    if kind == "text" and is_whole and not any(section.label == "caption" for section in found):
         return f"No caption has these words. {text}: what looks most like them, if anything does."
     return text + "."
 

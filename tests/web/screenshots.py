@@ -115,6 +115,8 @@ def steps() -> dict[str, Step]:
         "claim": lambda page: page.get_by_role("link", name="/claims/").click(),
         "results-opted-out": search_with_a_picture,
         "results-empty": lambda page: visit(page, "/search?q=https://nowhere.example/castle.png"),
+        "results-narrowed": lambda page: visit(page, f"/search?q={QUERY}&side=256&kind=similar&left=1"),
+        "error-search": lambda page: visit(page, f"/search?q={QUERY}&side=7"),
         "labs": lambda page: visit(page, "/labs"),
         "about": lambda page: visit(page, "/about"),
         "error": lambda page: visit(page, "/nowhere"),

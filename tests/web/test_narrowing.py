@@ -53,6 +53,12 @@ def test_results_are_narrowed_down_and_the_box_remembers(site: TestClient) -> No
     assert "Only from ota.example." in page.text
 
 
+def test_no_caption_is_denied_that_was_only_left_out(site: TestClient) -> None:
+    page = get(site, "/search?q=red+shapes&kind=similar")
+    assert page.all("article")
+    assert "No caption" not in page.one("p", role="status").text
+
+
 def test_further_pages_keep_the_filters(site: TestClient) -> None:
     settings = site.app.state.settings  # type: ignore[attr-defined]
     site.app.state.settings = settings.model_copy(update={"cards_per_page": 4})  # type: ignore[attr-defined]
