@@ -2,6 +2,8 @@
 
 import json
 import sys
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,12 @@ from heldout.errors import ExitCode, HeldoutError, InputError
 from indexer.logs import configure_logging
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from indexer.encoder import Encoder
+    from indexer.ingest import Engine
     from indexer.outcome import IngestReport
+    from indexer.stages import Options
 
 app = typer.Typer(
     help="Dataset shards to fingerprints and embeddings, and those to a served index.",
@@ -33,6 +40,15 @@ Model = Annotated[
     ),
 ]
 _FETCH = "Fetching"
+
+
+class EngineName(StrEnum):
+    """Where shards are done."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -57,6 +73,12 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
     precision: Annotated[
         str, typer.Option("--precision", help="float32, bfloat16 or float16; auto: as begun, else the fastest here.")
     ] = "auto",
+    engine: Annotated[
+        EngineName, typer.Option("--engine", help="Where: here, or on the Ray cluster that RAY_ADDRESS names.")
+    ] = EngineName.LOCAL,
+    actors: Annotated[
+        int | None, typer.Option("--actors", min=1, help="Of Ray, each with the model.", show_default="one a node, GPU")
+    ] = None,
     *,
     fetch: Annotated[
         bool,
@@ -97,11 +119,11 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
     from heldout.fetching import USER_AGENT, FetchLimits
     from indexer.encoder import load_encoder
     from indexer.fetch import FetchOptions
-    from indexer.ingest import ingest as run
-    from indexer.ingest import recorded_precision
+    from indexer.ingest import ingest_with, recorded_precision
     from indexer.planning import plan
     from indexer.precomputed import PrecomputedModel, bring_embeddings, tag_of
     from indexer.progress import make_progress
+    from indexer.stages import Options
 
     limits = FetchLimits(
         max_bytes=round(max_mb * 1024 * 1024),
@@ -110,24 +132,39 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
         per_host=per_host,
         min_host_interval_s=host_interval,
     )
-    options = FetchOptions(
+    fetch_options = FetchOptions(
         limits, user_agent or USER_AGENT, tuple(allow_address or ()), tuple(refuse_address or ()), name_server
     )
-    release = _release(datasets_dir, dataset)
+    release, roles = _release(datasets_dir, dataset), _parse_columns(columns)
     if precision == "auto":
         precision = recorded_precision(release) or precision
     # A source that brings its embeddings needs no model; one whose pictures are fetched may lack some.
     named_only = not fetch and bring_embeddings(plan(sources).shards)
-    report = run(
-        sources,
-        release=release,
-        encoder=PrecomputedModel(tag_of(model)) if named_only else load_encoder(model, precision=precision),
-        columns=_parse_columns(columns),
-        workers=0 if named_only else workers,
-        fetch=options if fetch else None,
-        progress=make_progress(),
-    )
+    told = Options(roles, workers=0 if named_only else workers, fetch=fetch_options if fetch else None)
+
+    def load(precision: str) -> "Encoder":
+        return PrecomputedModel(tag_of(model)) if named_only else load_encoder(model, precision=precision)
+
+    with _open_engine(engine, load, told, precision=precision, actors=actors) as chosen:
+        report = ingest_with(chosen, sources, release=release, progress=make_progress())
     _report(report, as_json=as_json)
+
+
+@contextmanager
+def _open_engine(
+    name: EngineName, load: "Callable[[str], Encoder]", options: "Options", *, precision: str, actors: int | None
+) -> "Iterator[Engine]":
+    if name is EngineName.RAY:
+        from indexer.ray_engine import open_ray_engine
+
+        with open_ray_engine(load, options, precision=precision, actors=actors) as engine:
+            yield engine
+        return
+    from indexer.local_engine import LocalEngine
+
+    if actors is not None:
+        raise InputError("--actors is of the Ray engine: say --engine ray, or --workers for this machine's processes")
+    yield LocalEngine(load(precision), options)
 
 
 def _report(report: "IngestReport", *, as_json: bool) -> None:

@@ -13,7 +13,8 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """As `logging.Formatter.format`."""
-        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        # Names with an underscore are of other programs' record factories (Ray's).
+        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD and name[0] != "_"}
         return json.dumps({"event": record.getMessage(), "level": record.levelname.lower(), **extra}, default=str)
 
 

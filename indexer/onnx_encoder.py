@@ -6,7 +6,6 @@ The folder: `encoder.json` (model tag, d, preprocess, context length, digests), 
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from PIL import Image
 
 from heldout.errors import InputError, VerificationError
 from indexer.encoder import ENCODER_FILE
+from indexer.machine import count_cores
 from indexer.preprocess import Preprocess
 from indexer.tokenizer import ClipTokenizer
 
@@ -49,7 +49,7 @@ class OnnxEncoder:
         self.preprocess = preprocess
         self.tag = tag
         self.d = d
-        self.threads = len(os.sched_getaffinity(0))
+        self.threads = count_cores()
 
     @classmethod
     def open(cls, folder: Path) -> "OnnxEncoder":

@@ -51,6 +51,8 @@ class Options:
     """Decoding processes; as many as cores by default, 0 decodes where the shard is read."""
     fetch: FetchOptions | None = None
     """How to fetch pictures that a source has only addresses of; they are not fetched where it is not given."""
+    cores: int | None = None
+    """Cores to use; all that there are by default."""
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the run ends for another reason
@@ -78,13 +80,15 @@ class Stages:
 @contextmanager
 def open_stages(encoder: Encoder, options: Options) -> Iterator[Stages]:
     """Start the processes that decode and the threads that embed."""
-    workers = count_cores() if options.workers is None else options.workers
-    n_blocks = 2 * encoder.threads + SPARE_BLOCKS
+    cores = options.cores or count_cores()
+    workers = cores if options.workers is None else options.workers
+    threads = min(encoder.threads, cores)
+    n_blocks = 2 * threads + SPARE_BLOCKS
     with (
         nullcontext() if options.fetch is None else FetchStage(options.fetch) as fetch,
         open_decoders(workers, encoder.preprocess, n_blocks=n_blocks, n_slots=encoder.batch) as decoders,
     ):
-        forward = ThreadPoolExecutor(encoder.threads, "forward", initializer=encoder.claim_thread)
+        forward = ThreadPoolExecutor(threads, "forward", initializer=encoder.claim_thread)
         stages = Stages(encoder, decoders, forward, options, threading.Event(), fetch)
         try:
             yield stages

@@ -3,9 +3,11 @@
 import io
 import json
 import logging
+from collections import Counter
 
 from indexer.logs import JsonLines
-from indexer.progress import Bar, NoProgress, make_progress
+from indexer.outcome import IngestReport, Outcome, short_reason
+from indexer.progress import Bar, NoProgress, Progress, make_progress
 
 
 class _Terminal(io.StringIO):
@@ -13,30 +15,69 @@ class _Terminal(io.StringIO):
         return True
 
 
+class Told:
+    """A `Progress` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.n_shards = 0
+        self.samples: Counter[str] = Counter()
+        self.closed: list[str] = []
+
+    def start(self, n_shards: int) -> None:
+        self.n_shards = n_shards
+
+    def open(self, shard: str, n_samples: int) -> None:
+        assert n_samples >= 0
+        self.samples[shard] = 0
+
+    def advance(self, shard: str, n: int) -> None:
+        self.samples[shard] += n
+
+    def close(self, shard: str) -> None:
+        self.closed.append(shard)
+
+    def stop(self) -> None:
+        pass
+
+
+def _drawn(progress: Progress) -> None:
+    progress.start(4)
+    progress.open("00000", 200)
+    progress.open("00001", 200)
+    progress.advance("00000", 50)
+    progress.close("00002")  # was set aside before it was opened
+    progress.close("00001")
+    progress.stop()
+
+
 def test_a_terminal_gets_a_bar_that_cleans_up() -> None:
     stream = _Terminal()
     bar = make_progress(stream)
-    bar.start("00000", 200)
-    bar.advance(50)
-    bar.stop()
     assert isinstance(bar, Bar)
-    assert "00000 [" in stream.getvalue()
-    assert "/200" in stream.getvalue()
-    assert stream.getvalue().endswith("\r\x1b[K")
+    _drawn(bar)
+    frames = stream.getvalue().split("\r\x1b[K")
+    assert any(frame.startswith("00000 00001 [") for frame in frames)
+    assert "2/4 shards  50 samples" in frames[-2]
+    assert frames[-2].startswith("00000 [#############...........]")  # two shards and a quarter, of four
+    assert frames[-2].endswith(" left")
+    assert frames[-1] == ""
 
 
 def test_a_file_gets_no_bar() -> None:
     stream = io.StringIO()
-    assert isinstance(make_progress(stream), NoProgress)
+    progress = make_progress(stream)
+    assert isinstance(progress, NoProgress)
+    _drawn(progress)
     assert stream.getvalue() == ""
 
 
 def test_an_empty_shard_draws_no_nonsense() -> None:
     stream = _Terminal()
     bar = Bar(stream)
-    bar.start("empty", 0)
+    bar.start(0)
+    bar.open("empty", 0)
     bar.stop()
-    assert "0/0" in stream.getvalue()
+    assert "0/0 shards" in stream.getvalue()
 
 
 def test_events_are_json_with_their_fields() -> None:
@@ -47,3 +88,43 @@ def test_events_are_json_with_their_fields() -> None:
         "shard": "0",
         "samples": 3,
     }
+
+
+def test_a_summary_counts_failures_by_reason() -> None:
+    report = IngestReport()
+    damaged = [
+        "0/a is damaged (image file is truncated (27 bytes not processed)): give an intact file",
+        "0/b is damaged (image file is truncated (1,003 bytes not processed)): give an intact file",
+        "0/c is empty (0 bytes): give a JPEG",
+    ]
+    first, second = Outcome("0"), Outcome("1", set_aside="1.tar is truncated")
+    first.statuses.update({"ok": 5, "corrupt": 3, "http_404": 2, "not_fetched": 1})
+    first.reasons.update(("corrupt", short_reason(reason, "corrupt")) for reason in damaged)
+    first.reasons.update({("http_404", ""): 2, ("not_fetched", ""): 1})
+    for outcome in (first, second):
+        report.add(outcome)
+    report.seconds = 1.0
+    lines = list(report.lines())
+    assert lines[1] == "11 samples of 1 shards in 1.0 s (11/s)"
+    assert [line.split(maxsplit=1) for line in lines[2:]] == [
+        ["5", "ok"],
+        ["3", "corrupt"],
+        ["2", "damaged (image file is truncated (N bytes not processed))"],
+        ["1", "empty (N bytes)"],
+        ["2", "http_404"],
+        ["1", "not_fetched"],
+    ]
+    assert report.set_aside == {"1": "1.tar is truncated"}
+    assert report.to_json()["n_samples"] == 11
+    json.dumps(report.to_json())
+
+
+def test_reasons_without_number_are_counted_together() -> None:
+    report = IngestReport()
+    for number in range(300):
+        outcome = Outcome(str(number))
+        outcome.statuses["failed"] = 1
+        outcome.reasons["failed", f"reason {number}"] = 1
+        report.add(outcome)
+    assert report.reasons["failed", "other reasons"] == 200
+    assert report.reasons.total() == 300
