@@ -76,7 +76,7 @@ def test_a_bad_shard_is_told_and_makes_exit_code_2(tmp_path: Path, make: Any, on
     ],
 )
 def test_mistakes_are_one_line_and_an_exit_code(
-    arguments: tuple[str, ...], code: int, words: str, tmp_path: Path, onnx_folder: Path, make: Any
+    arguments: tuple[str, ...], code: int, words: str, *, tmp_path: Path, onnx_folder: Path, make: Any
 ) -> None:
     make.tar(tmp_path / "0.tar", make.rows(3))
     done = _run(*(one.format(tmp=tmp_path, onnx=onnx_folder) for one in arguments))

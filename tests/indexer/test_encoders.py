@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from PIL import Image
 
 from heldout.errors import ConflictError, InputError, VerificationError
-from indexer.encoder import Encoder, load_encoder
+from indexer.encoder import PRECISIONS, Encoder, load_encoder
 from indexer.export import export_encoder
 from indexer.openclip import OpenClipEncoder
+from indexer.precision import AGREEMENT, MAX_BATCH, size_batch
 from indexer.preprocess import Preprocess
 
 TEXTS = [
@@ -51,6 +53,20 @@ class EncoderContract:
         for row, text in enumerate(TEXTS):
             np.testing.assert_allclose(encoder.embed_texts([text])[0], texts[row], atol=2e-5)
 
+    def test_fitted_pictures_give_the_rows_of_the_pictures(self, encoder: Encoder, pictures: list[Image.Image]) -> None:
+        whole = encoder.embed_images(pictures)
+        fitted = encoder.preprocess.stack(pictures)
+        assert fitted.shape == (len(pictures), *encoder.preprocess.size, 3)
+        assert fitted.dtype == np.uint8
+        with ThreadPoolExecutor(2, initializer=encoder.claim_thread) as threads:
+            at_once = list(threads.map(encoder.embed_fitted, [fitted] * 4))
+        for rows in at_once:
+            assert np.array_equal(rows, at_once[0])
+            np.testing.assert_allclose(rows, whole, atol=2e-5)
+        assert encoder.embed_fitted(fitted[:0]).shape == (0, encoder.d)
+        assert encoder.batch >= len(pictures)
+        assert encoder.threads >= 1
+
     def test_different_inputs_give_different_rows(self, encoder: Encoder, pictures: list[Image.Image]) -> None:
         images, texts = encoder.embed_images(pictures[:2]), encoder.embed_texts(TEXTS[:2])
         assert images[0] @ images[1] < 0.99999
@@ -77,6 +93,51 @@ class TestOnnxEncoder(EncoderContract):
     @pytest.fixture
     def encoder(self, onnx_folder: Path) -> Encoder:
         return load_encoder(str(onnx_folder))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "auto"])
+@pytest.mark.parametrize("kind", ["resnet_folder", "vit_folder"])
+def test_precisions_agree(
+    kind: str, precision: str, request: pytest.FixtureRequest, pictures: list[Image.Image]
+) -> None:
+    folder = f"local-dir:{request.getfixturevalue(kind)}"
+    exact, other = load_encoder(folder), load_encoder(folder, precision=precision)
+    assert exact.precision == "float32"
+    assert other.precision in ({precision} if precision != "auto" else set(PRECISIONS))
+    assert other.tag == exact.tag
+    assert (exact.embed_images(pictures) * other.embed_images(pictures)).sum(1).min() >= AGREEMENT
+    assert (exact.embed_texts(TEXTS) * other.embed_texts(TEXTS)).sum(1).min() >= AGREEMENT
+
+
+def test_a_forward_pass_is_sized_by_the_model(open_clip: Any) -> None:
+    import torch
+
+    config = {"width": 32, "head_width": 16, "patch_size": 8, "layers": 1}
+    text = {"context_length": 12, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1}
+    batches = []
+    for size in (32, 512):
+        model = open_clip.CLIP(embed_dim=8, vision_cfg={**config, "image_size": size}, text_cfg=text)
+        batch, threads = size_batch(torch, model.eval(), (size, size), "cpu")
+        assert batch & (batch - 1) == 0
+        assert threads >= 1
+        batches.append(batch)
+    assert MAX_BATCH == batches[0] > batches[1] >= 1
+
+
+def test_a_thread_that_claims_a_core_leaves_others_theirs(vit_folder: Path) -> None:
+    import torch
+
+    encoder, before = load_encoder(f"local-dir:{vit_folder}"), torch.get_num_threads()
+    with ThreadPoolExecutor(1, initializer=encoder.claim_thread) as threads:
+        assert threads.submit(torch.get_num_threads).result() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_precisions_that_cannot_be_are_refused(vit_folder: Path, onnx_folder: Path) -> None:
+    with pytest.raises(InputError, match="no precision 'float8': known are auto, float32"):
+        load_encoder(f"local-dir:{vit_folder}", precision="float8")
+    with pytest.raises(InputError, match="computes in float32"):
+        load_encoder(str(onnx_folder), precision="bfloat16")
 
 
 @pytest.mark.parametrize("kind", ["resnet_folder", "vit_folder"])

@@ -17,7 +17,7 @@ from heldout.errors import ConflictError, InputError
 from heldout.pictures import fingerprint
 from indexer.build import build
 from indexer.generation import Generation
-from indexer.ingest import ingest
+from indexer.ingest import ingest, recorded_precision
 from indexer.onnx_encoder import OnnxEncoder
 from indexer.planning import plan_shards
 from indexer.samples import FIXED_SCHEMA
@@ -246,6 +246,20 @@ def test_a_release_keeps_to_one_model_and_one_source(tmp_path: Path, make: Any, 
     make.tar(path, make.rows(50))
     with pytest.raises(ConflictError, match=r"was made from 0\.tar"):
         ingest([path], release=out, encoder=encoder, workers=0)
+
+
+def test_a_release_keeps_to_one_precision(tmp_path: Path, make: Any, onnx_folder: Path) -> None:
+    release = tmp_path / "release"
+    for number in range(2):
+        make.tar(tmp_path / "source" / f"{number}.tar", make.rows(4, first=10 * number))
+    assert recorded_precision(release) is None
+    first, other = OnnxEncoder.open(onnx_folder), OnnxEncoder.open(onnx_folder)
+    ingest([tmp_path / "source" / "0.tar"], release=release, encoder=first, workers=0)
+    assert recorded_precision(release) == "float32"
+    other.precision = "bfloat16"
+    with pytest.raises(ConflictError, match="embedded in float32, not bfloat16: say --precision float32"):
+        ingest([tmp_path / "source"], release=release, encoder=other, workers=0)
+    assert ingest([tmp_path / "source"], release=release, encoder=first, workers=0).ingested == ["1"]
 
 
 def test_an_empty_shard_is_a_shard(tmp_path: Path, encoder: OnnxEncoder) -> None:
