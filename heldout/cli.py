@@ -16,6 +16,7 @@ import typer
 
 from heldout import __version__
 from heldout.cli_check import check_one, open_from_server
+from heldout.cli_opt_out import opt_out
 from heldout.cli_search import search
 from heldout.cli_verify import verify_claim_receipt, verify_filter_report, verify_list
 from heldout.errors import ExitCode, HeldoutError, InputError
@@ -307,6 +308,7 @@ def check(
 
 
 app.command()(search)
+app.command("opt-out")(opt_out)
 
 
 @app.command()

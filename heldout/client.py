@@ -13,8 +13,18 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from heldout import __version__
-from heldout.errors import ConflictError, HeldoutError, InputError, NotFoundError, UnavailableError
-from heldout.records import CheckResult, Claim, ClaimRequest, DatasetInfo, Sample, SearchFilters, SearchResult
+from heldout.errors import AccessError, ConflictError, HeldoutError, InputError, NotFoundError, UnavailableError
+from heldout.records import (
+    CheckResult,
+    Claim,
+    ClaimPage,
+    ClaimPreview,
+    ClaimRequest,
+    DatasetInfo,
+    Sample,
+    SearchFilters,
+    SearchResult,
+)
 
 TIMEOUT_S: Final = 60.0
 """For connecting, and between two bytes: a large search takes seconds."""
@@ -25,6 +35,8 @@ MAX_ASKED: Final = 100
 _T = TypeVar("_T")
 
 _BY_STATUS: Final[dict[int, type[HeldoutError]]] = {
+    401: AccessError,
+    403: AccessError,
     404: NotFoundError,
     409: ConflictError,
     429: UnavailableError,
@@ -45,17 +57,23 @@ class Client:
 
     Every method raises:
         InputError: the server could not use what was given (as 413, 422), or the address cannot be asked.
-        NotFoundError, ConflictError: as the server says (404, 409).
+        AccessError, NotFoundError, ConflictError: as the server says (401 and 403, 404, 409).
         UnavailableError: no answer, an error of the server's own, or an answer that is none of heldout's.
     """
 
-    def __init__(self, base_url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, base_url: str, *, key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+        """Ask the server at `base_url`, with an account's API key if there is one (`heldout_...`)."""
         self._base_url = base_url.rstrip("/")
+        headers = {"User-Agent": f"heldout/{__version__}", "Accept": "application/json"}
+        if key is not None:
+            if not (key.isascii() and key.isprintable()):
+                raise InputError("the key holds characters that no key has: give it as the account's page showed it")
+            headers["Authorization"] = f"Bearer {key}"
         self._http = httpx.Client(
             transport=transport,
             timeout=TIMEOUT_S,
             follow_redirects=True,
-            headers={"User-Agent": f"heldout/{__version__}", "Accept": "application/json"},
+            headers=headers,
         )
 
     def __enter__(self) -> Self:
@@ -148,6 +166,22 @@ class Client:
             headers["Idempotency-Key"] = idempotency_key
         content = request.model_dump_json().encode()
         return self._ask("POST", "/v1/claims", TypeAdapter(Claim), content=content, headers=headers)
+
+    def preview(self, request: ClaimRequest) -> ClaimPreview:
+        """What a claim would hold, what it says twice, and what it cannot hold. Nothing is stored."""
+        headers = {"Content-Type": "application/json"}
+        content = request.model_dump_json().encode()
+        return self._ask("POST", "/v1/claims/preview", TypeAdapter(ClaimPreview), content=content, headers=headers)
+
+    def claims(self, *, cursor: str | None = None) -> ClaimPage:
+        """A page of the claims of the key's account, newest first."""
+        params = {} if cursor is None else {"cursor": cursor}
+        return self._get("/v1/claims", TypeAdapter(ClaimPage), params=params)
+
+    def withdraw(self, claim_id: str, *, secret: str | None = None) -> Claim:
+        """Take a claim back: with its account's key or, if it belongs to none, with its secret."""
+        path = f"/v1/claims/{_segment(claim_id)}/withdraw"
+        return self._ask("POST", path, TypeAdapter(Claim), json={"secret": secret})
 
     def claim(self, claim_id: str) -> Claim:
         """A claim as it stands."""

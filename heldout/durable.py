@@ -18,14 +18,17 @@ PART_LIFE_S = 3600.0
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BufferedRandom]:
+def replacing(path: Path, *, mode: int | None = None) -> Iterator[BufferedRandom]:
     """A file to write; it takes `path`'s place when the block ends well, and leaves no trace when it does not.
 
-    The folder must exist. After a crash a file `.<name>.<random>.part` may stay behind.
+    The folder must exist. After a crash a file `.<name>.<random>.part` may stay behind. `mode` is set before anything
+    is in the file, so that whoever may not read it never can.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
     try:
         with temporary.open("x+b") as file:
+            if mode is not None:
+                temporary.chmod(mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -35,9 +38,9 @@ def replacing(path: Path) -> Iterator[BufferedRandom]:
         temporary.unlink(missing_ok=True)
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Write a small file, atomically."""
-    with replacing(path) as file:
+    with replacing(path, mode=mode) as file:
         file.write(data)
 
 
