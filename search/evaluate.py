@@ -4,6 +4,7 @@ Right answers come from a file: query -> keys of the samples that show it. Each 
 the cards after it, as a visitor sees them: ten different pictures.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +13,27 @@ from typing import Final
 
 from heldout.errors import InputError
 from indexer.generation import Generation
-from search import words
 from search.engine import SearchEngine
-from search.merge import Candidate
-from search.nearest import TEXT_NPROBE, TEXT_RERANK, nearest_embeddings
+from search.merge import Ref
 from search.query_encoder import QueryEncoder
 from search.reading import Reading
-from search.text import answer_caption, answer_text
+from search.text import WEIGHTS, Weights, ask_channels, fuse
 
 DEPTH: Final = 10
 
 RANKINGS: Final = ("clip", "caption", "fused", "cards")
+
+LOOK: Final = Weights(caption=0.0, some_words=0.0, look=1.0)
+"""CLIP alone."""
+
+GRIDS: Final[Mapping[str, Sequence[Weights]]] = {
+    "clip": [LOOK],
+    "captions": [Weights(caption, 1.0, 0.0) for caption in (0.5, 1.0, 1.5, 2.0, 3.0)],
+    "fused": [
+        Weights(caption, some, 1.0) for caption in (0.5, 1.0, 1.5, 2.0, 3.0) for some in (0.25, 0.5, 1.0, 1.5, 2.0)
+    ],
+}
+"""Weights to choose among, by ranking."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,25 @@ class TextFigures:
         return "\n".join([head, *rows, means, foot])
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Recall at 10 on queries that weights were not chosen on."""
+
+    n_queries: int
+    recall: Mapping[str, float]
+    """By ranking of `GRIDS`."""
+    chosen: Mapping[str, Sequence[Weights]]
+    """The weights chosen on either half."""
+
+    def to_text(self) -> str:
+        """One line for each ranking."""
+        lines = [f"recall@{DEPTH} of {self.n_queries} queries, weights chosen on the other half of them:"]
+        for name, recall in self.recall.items():
+            weights = ", ".join("/".join(f"{weight:g}" for weight in each) for each in self.chosen[name])
+            lines.append(f"  {name:<9} {recall:.3f}  (caption/some words/look: {weights})")
+        return "\n".join(lines)
+
+
 def load_queries(path: Path) -> dict[str, list[str]]:
     """Query -> keys of its right answers.
 
@@ -120,22 +150,55 @@ def evaluate_text(engine: SearchEngine, dataset: str, queries: Mapping[str, Sequ
         return TextFigures(generation.n, figures)
 
 
-def _rankings(generation: Generation, encoder: QueryEncoder) -> dict[str, Callable[[str], list[Candidate]]]:
+def cross_fit(engine: SearchEngine, dataset: str, queries: Mapping[str, Sequence[str]]) -> HeldOut:
+    """Recall at 10 of fusion and of its parts, on queries that their weights were not chosen on.
+
+    The queries are halved by their digests. Weights are chosen on the one half and measured on the other, and the
+    other way round; the figures are means over all queries. Captions alone choose theirs in the same way.
+
+    Raises:
+        NotFoundError: no such data set.
+        InputError: a query has no word in it.
+    """
+    halves: tuple[list[str], list[str]] = ([], [])
+    for query in sorted(queries):
+        halves[hashlib.sha256(query.encode()).digest()[0] % 2].append(query)
+    if not all(halves):
+        raise InputError(f"{len(queries)} queries cannot be halved: give more of them")
+    with engine.generation(dataset) as generation:
+        only = Reading({generation.dataset: generation})
+        asked = {query: ask_channels(only, engine.encoder, query) for query in queries}
+        keys = {query: set(right) for query, right in queries.items()}
+
+        def recall(query: str, weights: Weights) -> float:
+            found = _keys(generation, fuse(asked[query], weights).order[:DEPTH])
+            return sum(key in keys[query] for key in found) / min(DEPTH, len(keys[query]))
+
+        def mean(half: Sequence[str], weights: Weights) -> float:
+            return sum(recall(query, weights) for query in half) / len(half)
+
+        measured: dict[str, float] = {}
+        chosen: dict[str, list[Weights]] = {}
+        for name, grid in GRIDS.items():
+            pairs = ((halves[0], halves[1]), (halves[1], halves[0]))
+            chosen[name] = [max(grid, key=lambda weights, on=on: mean(on, weights)) for on, _ in pairs]  # type: ignore[misc]
+            measured[name] = sum(
+                mean(held, weights) * len(held) for (_, held), weights in zip(pairs, chosen[name], strict=True)
+            ) / len(queries)
+    return HeldOut(len(queries), measured, chosen)
+
+
+def _rankings(generation: Generation, encoder: QueryEncoder) -> dict[str, Callable[[str], list[Ref]]]:
     only = Reading({generation.dataset: generation})
 
-    def clip(query: str) -> list[Candidate]:
-        embedding = encoder.embed_texts([words.parse_query(query).text])
-        return nearest_embeddings(only.generations, embedding, DEPTH, nprobe=TEXT_NPROBE, rerank=TEXT_RERANK)
+    def by(weights: Weights) -> Callable[[str], list[Ref]]:
+        return lambda query: list(fuse(ask_channels(only, encoder, query), weights).order[:DEPTH])
 
-    return {
-        "clip": clip,
-        "caption": lambda query: answer_caption(only, query).ranking.window(0, DEPTH),
-        "fused": lambda query: answer_text(only, encoder, query).ranking.window(0, DEPTH),
-    }
+    return {"clip": by(LOOK), "caption": by(WEIGHTS._replace(look=0.0)), "fused": by(WEIGHTS)}
 
 
-def _keys(generation: Generation, ranked: Sequence[Candidate]) -> list[str]:
-    return [sample.key for sample in generation.samples([candidate.ref.id for candidate in ranked])]
+def _keys(generation: Generation, ranked: Sequence[Ref]) -> list[str]:
+    return [sample.key for sample in generation.samples([ref.id for ref in ranked])]
 
 
 def _precision(found: Sequence[str], right: set[str]) -> float:

@@ -101,28 +101,6 @@ def by_confidence(*channels: Sequence[Candidate]) -> list[Candidate]:
     return sorted(joined.values(), key=lambda candidate: (-candidate.score, candidate.ref))
 
 
-def by_rank(*channels: Sequence[Candidate], weights: Sequence[float] | None = None) -> list[Candidate]:
-    """One ranking of channels whose scores cannot be compared: weighted reciprocal rank fusion.
-
-    Each channel is best first. A candidate's score is the sum of weight / (60 + rank) over the channels that have it;
-    label and order of evidence are those of the first such channel. Ties by data set and id.
-    """
-    joined: dict[Ref, Candidate] = {}
-    fused: dict[Ref, float] = {}
-    for weight, channel in zip(weights or [1.0] * len(channels), channels, strict=True):
-        for rank, candidate in enumerate(channel, start=1):
-            joined[candidate.ref] = _join(joined.get(candidate.ref), candidate)
-            fused[candidate.ref] = fused.get(candidate.ref, 0.0) + weight / (RRF_CONSTANT + rank)
-    ranked = [Candidate(ref, candidate.label, fused[ref], candidate.evidence) for ref, candidate in joined.items()]
-    return sorted(ranked, key=lambda candidate: (-candidate.score, candidate.ref))
-
-
-def first(ranked: Sequence[Candidate], chosen: frozenset[Ref]) -> list[Candidate]:
-    """The same ranking with the chosen ones before the others; scores of the chosen rise by 1 to say so."""
-    ahead = [Candidate(each.ref, each.label, each.score + 1.0, each.evidence) for each in ranked if each.ref in chosen]
-    return ahead + [each for each in ranked if each.ref not in chosen]
-
-
 def _join(known: Candidate | None, other: Candidate) -> Candidate:
     if known is None:
         return other

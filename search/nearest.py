@@ -36,6 +36,19 @@ def nearest_embeddings(
     masks: Mapping[str, Mask] | None = None,
 ) -> list[Candidate]:
     """The k samples of all data sets whose picture is nearest by cosine to one (1, d) embedding, best first."""
+    return merge.similar(nearest_pairs(generations, embedding, k, nprobe=nprobe, rerank=rerank, masks=masks))
+
+
+def nearest_pairs(
+    generations: Mapping[str, Generation],
+    embedding: npt.NDArray[np.float32],
+    k: int,
+    *,
+    nprobe: int | None = None,
+    rerank: int | None = None,
+    masks: Mapping[str, Mask] | None = None,
+) -> list[tuple[Ref, float]]:
+    """The same as samples and cosines, for whoever shows few of many."""
     found: list[tuple[Ref, float]] = []
     for dataset, generation in generations.items():
         if masks is None:
@@ -43,8 +56,9 @@ def nearest_embeddings(
         else:
             pairs = _search_allowed(generation, embedding, k, nprobe, rerank, mask=masks[dataset])
         found += [(Ref(dataset, sample), min(score, 1.0)) for score, sample in pairs]  # float16 can lift one over 1
-    found.sort(key=lambda pair: (-pair[1], pair[0]))
-    return merge.similar(found[:k])
+    if len(generations) > 1:
+        found.sort(key=lambda pair: (-pair[1], pair[0]))
+    return found[:k]
 
 
 def _search(

@@ -5,14 +5,16 @@ captions credit the words asked for as somebody's name, that person's captions c
 their own name.
 """
 
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from heldout.records import HitLabel
 from search import merge, words
-from search.merge import Candidate, Ref
-from search.nearest import TEXT_NPROBE, TEXT_RERANK, nearest_embeddings
+from search.merge import RRF_CONSTANT, Candidate, Proof, Ref
+from search.nearest import TEXT_NPROBE, TEXT_RERANK, nearest_pairs
 from search.query_encoder import QueryEncoder
-from search.rankings import Answer, Listed
+from search.rankings import Answer, Listed, Mask, Shown
 from search.reading import Reading
 from search.words import Query
 
@@ -20,16 +22,10 @@ N_RANKED: Final = 500
 """Candidates that each channel of a text search gives, over all pages: fixed, or ranks would move between pages."""
 
 N_CAPTIONS: Final = 10_000
-"""Captions that the caption door lists, and among which quoted phrases are looked for."""
+"""Captions that the caption door lists."""
 
 N_FILTERED: Final = 100_000
 """Captions looked at for those that filters let through."""
-
-CAPTION_WEIGHT: Final = 2.0
-SOME_WORDS_WEIGHT: Final = 1.0
-CLIP_WEIGHT: Final = 1.0
-"""Weights of fusion: the caption has all words, has some of them, and CLIP. Words are the stronger evidence: on the
-bundled collection, with a weak encoder, 1.5 to 3 for the first and 1 to 1.5 for the second are best."""
 
 MAX_WORDS: Final = 8
 """Words of a query that are looked up one by one."""
@@ -37,6 +33,28 @@ MAX_WORDS: Final = 8
 NAME_SHARE: Final = 0.2
 """Share of the captions with all words that must credit them for the words to be taken as a name: "by hand" is in
 a few captions with "hand", but "by jane doe" is in many with "jane doe"."""
+
+N_CREDITS: Final = 100
+"""Captions looked at for that share, the best."""
+
+Pairs = list[tuple[Ref, float]]
+"""Samples and what a channel measured, best first."""
+
+
+class Weights(NamedTuple):
+    """Of the channels in the fusion."""
+
+    caption: float
+    """The caption has all the words."""
+    some_words: float
+    """It has some of them."""
+    look: float
+    """The picture is near to the words by CLIP."""
+
+
+WEIGHTS: Final = Weights(caption=2.0, some_words=1.0, look=1.0)
+"""Words are the stronger evidence. `python -m search evaluate` chooses weights on one half of the queries and measures
+them on the other; docs/benchmarks.md has what came of it."""
 
 
 def answer_text(reading: Reading, encoder: QueryEncoder, text: str) -> Answer:
@@ -47,29 +65,7 @@ def answer_text(reading: Reading, encoder: QueryEncoder, text: str) -> Answer:
     Raises:
         InputError: the text is empty or too long.
     """
-    query = words.parse_query(text)
-    embedding = encoder.embed_texts([query.text])
-    alike = nearest_embeddings(
-        reading.generations,
-        embedding,
-        N_RANKED,
-        nprobe=TEXT_NPROBE,
-        rerank=max(TEXT_RERANK, N_RANKED),
-        masks=reading.masks,
-    )
-    said, texts, _ = _captions(reading, query, N_RANKED)
-    if query.phrases:
-        allowed = {candidate.ref for candidate in said}
-        alike = [candidate for candidate in alike if candidate.ref in allowed]
-        some = []
-    else:
-        some = _some_words(reading, query, {candidate.ref for candidate in said})
-    ranked = merge.by_rank(said, some, alike, weights=(CAPTION_WEIGHT, SOME_WORDS_WEIGHT, CLIP_WEIGHT))
-    name = words.fold(query.text)
-    credited = sum(words.credits_name(texts[candidate.ref], name) for candidate in said)
-    if credited and credited >= NAME_SHARE * len(said):
-        ranked = merge.first(ranked, frozenset(candidate.ref for candidate in said))
-    return Answer(Listed(ranked))
+    return Answer(fuse(ask_channels(reading, encoder, text), WEIGHTS))
 
 
 def answer_caption(reading: Reading, text: str) -> Answer:
@@ -78,62 +74,135 @@ def answer_caption(reading: Reading, text: str) -> Answer:
     Raises:
         InputError: the text is empty or too long.
     """
-    said = _captions(reading, words.parse_query(text), N_CAPTIONS)
-    if not said.is_cut:
-        return Answer(Listed(said.candidates, total=len(said.candidates)))
+    query = words.parse_query(text)
+    said = _captions(reading, query.text, N_CAPTIONS, query.phrases)
+    candidates = merge.captioned(said)
+    if len(said) < N_CAPTIONS:
+        return Answer(Listed(candidates, total=len(candidates)))
     note = f"More than {N_CAPTIONS} captions have these words; only the best {N_CAPTIONS} were looked at: add words."
-    return Answer(Listed(said.candidates), notes=(note,))
+    return Answer(Listed(candidates), notes=(note,))
 
 
-class _Said(NamedTuple):
-    """What captions answer."""
+@dataclass(frozen=True)
+class Channels:
+    """What each channel of a text search answers, before they are fused."""
 
-    candidates: list[Candidate]
-    """Best first."""
-    texts: dict[Ref, str]
-    """Captions of the first `N_RANKED` of them."""
-    is_cut: bool
-    """Whether there may be more than were looked at."""
+    said: Pairs
+    """Captions with all words, with their relevance."""
+    some: Pairs
+    """Captions with some of them."""
+    look: Pairs
+    """Pictures near to them, with their cosine."""
+    is_name: bool
+    """Whether captions credit somebody by these words."""
 
 
-def _captions(reading: Reading, query: Query, k: int) -> _Said:
-    """The k best captions; of the first `N_RANKED`, those with the last word whole before those that only begin so."""
-    found = _search(reading, query.text, N_CAPTIONS if query.phrases else k)
-    is_cut = len(found) >= N_CAPTIONS
+def ask_channels(reading: Reading, encoder: QueryEncoder, text: str) -> Channels:
+    """Ask every channel. Raises as `answer_text`."""
+    query = words.parse_query(text)
+    look = nearest_pairs(
+        reading.generations,
+        encoder.embed_texts([query.text]),
+        N_RANKED,
+        nprobe=TEXT_NPROBE,
+        rerank=max(TEXT_RERANK, N_RANKED),
+        masks=reading.masks,
+    )
+    said = _captions(reading, query.text, N_RANKED, query.phrases)
+    some: Pairs = []
     if query.phrases:
-        folded = {ref: words.fold(text) for ref, text in reading.captions(ref for ref, _ in found).items()}
-        found = [pair for pair in found if words.has_all_words(folded[pair[0]], query.phrases)]
-    found = found[:k]
-    texts = reading.captions(ref for ref, _ in found[:N_RANKED])
-    asked = words.fold(query.text).split()
-    whole = {ref for ref, text in texts.items() if words.has_all_words(words.fold(text), asked)}
-    found.sort(key=lambda pair: 0 if pair[0] in whole else 1 if pair[0] in texts else 2)
-    return _Said(merge.captioned(found), texts, is_cut)
+        allowed = {ref for ref, _ in said}
+        look = [pair for pair in look if pair[0] in allowed]
+    else:
+        some = _some_words(reading, query)
+    return Channels(said, some, look, _is_name(reading, query, said))
 
 
-def _search(reading: Reading, words_of_it: str, k: int) -> list[tuple[Ref, float]]:
-    """The k captions of all data sets that have every word, among what filters let through, best first."""
-    found: list[tuple[Ref, float]] = []
+def fuse(channels: Channels, weights: Weights) -> "Fused":
+    """One ranking: the sum over channels of weight / (60 + rank); a name's captions before all others."""
+    scores: dict[Ref, float] = {}
+    for weight, channel in zip(weights, (channels.said, channels.some, channels.look), strict=True):
+        if weight:
+            for rank, (ref, _) in enumerate(channel, start=1):
+                scores[ref] = scores.get(ref, 0.0) + weight / (RRF_CONSTANT + rank)
+    said = dict(channels.said)
+    if channels.is_name:
+        for ref in said.keys() & scores.keys():
+            scores[ref] += 1.0  # over 1 says so
+    order = sorted(scores, key=lambda ref: (-scores[ref], ref))
+    return Fused(order, scores, said, dict(channels.some), dict(channels.look))
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A ranking of the text door: candidates are made for the pages that are shown only. See `rankings.Ranking`."""
+
+    order: Sequence[Ref]
+    scores: Mapping[Ref, float]
+    said: Mapping[Ref, float]
+    some: Mapping[Ref, float]
+    look: Mapping[Ref, float]
+    total: None = field(default=None, init=False)
+
+    def window(self, start: int, stop: int) -> list[Candidate]:
+        """As `Ranking`."""
+        return [self._candidate(ref) for ref in self.order[start:stop]]
+
+    def shown_before(self, rank: int) -> Shown:
+        """As `Ranking`."""
+        before = set(self.order[:rank])
+        return lambda refs: any(ref in before for ref in refs)
+
+    def sifted(self, masks: Mapping[str, Mask] | None, labels: Collection[HitLabel]) -> tuple["Fused", list[Candidate]]:
+        """As `Ranking`; nothing here is proved."""
+        kept = [
+            ref
+            for ref in self.order
+            if (masks is None or masks[ref.dataset][ref.id]) and (not labels or self._label(ref) in labels)
+        ]
+        return Fused(kept, self.scores, self.said, self.some, self.look), []
+
+    def _label(self, ref: Ref) -> HitLabel:
+        return "caption" if ref in self.said or ref in self.some else "similar"
+
+    def _candidate(self, ref: Ref) -> Candidate:
+        relevance = self.said.get(ref, self.some.get(ref))
+        proofs = [] if relevance is None else [Proof("caption", round(relevance, 6))]
+        if ref in self.look:
+            proofs.append(Proof("clip", round(self.look[ref], 6)))
+        return Candidate(ref, self._label(ref), self.scores[ref], tuple(proofs))
+
+
+def _is_name(reading: Reading, query: Query, said: Pairs) -> bool:
+    """Whether captions credit somebody by these words."""
+    name = words.fold(query.text)
+    captions = reading.captions(ref for ref, _ in said[:N_CREDITS]).values()
+    credited = sum(words.credits_name(caption, name) for caption in captions)
+    return credited > 0 and credited >= NAME_SHARE * len(captions)
+
+
+def _captions(reading: Reading, text: str, k: int, phrases: Sequence[str] = ()) -> Pairs:
+    """The k captions of all data sets that have every word and phrase, among what filters let through, best first."""
+    found: Pairs = []
     for dataset, generation in reading.generations.items():
         mask = None if reading.masks is None else reading.masks[dataset]
-        scores, ids = generation.search_caption(words_of_it, k if mask is None else max(k, N_FILTERED))
+        scores, ids = generation.search_caption(text, k if mask is None else max(k, N_FILTERED), phrases=phrases)
         pairs = zip(scores.tolist(), ids.tolist(), strict=True)
         found += [(Ref(dataset, sample), score) for score, sample in pairs if mask is None or mask[sample]]
     found.sort(key=lambda pair: (-pair[1], pair[0]))
-    return found[:k] if reading.masks is not None else found
+    return found[:k]
 
 
-def _some_words(reading: Reading, query: Query, known: set[Ref]) -> list[Candidate]:
+def _some_words(reading: Reading, query: Query) -> Pairs:
     """Captions by the words of the query that they have, rare words counting more: "coffee mug" for "cup of coffee".
 
-    Empty for a single word, which `_captions` looks for already. Those in `known` carry no evidence of their own.
+    Empty for a single word, which is looked for already.
     """
     asked = words.content_words(query.text)[:MAX_WORDS]
     if len(asked) < 2:
         return []
     relevance: dict[Ref, float] = {}
     for word in asked:
-        for ref, score in _search(reading, word, N_RANKED):
+        for ref, score in _captions(reading, word, N_RANKED):
             relevance[ref] = relevance.get(ref, 0.0) + score
-    best = sorted(relevance.items(), key=lambda pair: (-pair[1], pair[0]))[:N_RANKED]
-    return [replace(each, evidence=()) if each.ref in known else each for each in merge.captioned(best)]
+    return sorted(relevance.items(), key=lambda pair: (-pair[1], pair[0]))[:N_RANKED]

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from heldout.errors import InputError, NotFoundError
 from search.__main__ import app
 from search.engine import SearchEngine
-from search.evaluate import RANKINGS, evaluate_text, load_queries
+from search.evaluate import RANKINGS, cross_fit, evaluate_text, load_queries
 
 if TYPE_CHECKING:
     from tests.search.conftest import World
@@ -25,6 +25,24 @@ def test_precision_is_the_share_of_right_answers_among_ten(engine: SearchEngine,
     assert figures.mean("caption") == 0.5
     assert figures.attainable == pytest.approx((1.0 + 0.4) / 2)
     assert figures.random == pytest.approx((len(right) + 4) / 2 / len(world.rows))
+
+
+def test_weights_are_measured_on_the_half_they_were_not_chosen_on(engine: SearchEngine, world: "World") -> None:
+    colours = ("red", "green", "blue", "yellow")
+    queries = {
+        f"{colour} shapes{extra}": [row.key for row in world.rows if row.caption.startswith(colour)]
+        for colour in colours
+        for extra in ("", " number", " shapes")
+    }
+    held_out = cross_fit(engine, "art", queries)
+    assert held_out.n_queries == 12
+    assert held_out.recall.keys() == {"clip", "captions", "fused"}
+    assert all(len(chosen) == 2 for chosen in held_out.chosen.values())
+    assert held_out.recall["captions"] == 1.0
+    assert held_out.recall["clip"] < 1.0
+    assert "fused" in held_out.to_text()
+    with pytest.raises(InputError, match="halved"):
+        cross_fit(engine, "art", {"red": ["1"]})
 
 
 def test_figures_are_printed_for_people_and_for_programs(engine: SearchEngine, world: "World") -> None:
