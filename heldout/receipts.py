@@ -4,6 +4,7 @@ A receipt holds every log entry about one claim, each with its inclusion proof, 
 Formats: docs/formats/log.md; https://c2sp.org/tlog-proof.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 from heldout.checkpoint import Checkpoint, Verifier, from_base64, open_checkpoint, to_base64
 from heldout.errors import VerificationError
-from heldout.leaves import Leaf, ListLeaf, OptOutLeaf, parse_leaf
+from heldout.leaves import Leaf, ListLeaf, OptOutLeaf, canonical_json, parse_leaf
 from heldout.merkle import HASH_SIZE, leaf_hash, verify_inclusion
 from heldout.replay import replay
 
@@ -53,7 +54,7 @@ class TlogProof:
 
 def receipt_to_json(receipt: Receipt) -> dict[str, Any]:
     """The receipt as the API returns it; `json.dumps` it in any layout."""
-    return {
+    members: dict[str, Any] = {
         "format": RECEIPT_FORMAT,
         "claim": receipt.claim,
         "checkpoint": receipt.checkpoint,
@@ -62,6 +63,7 @@ def receipt_to_json(receipt: Receipt) -> dict[str, Any]:
             for entry in receipt.entries
         ],
     }
+    return members | {"sha256": _members_sha256(members)}
 
 
 def receipt_from_json(value: object) -> Receipt:
@@ -71,7 +73,14 @@ def receipt_from_json(value: object) -> Receipt:
         VerificationError: not a receipt of this format.
     """
     match value:
-        case {"format": "heldout-receipt/1", "claim": str(claim), "checkpoint": str(note), "entries": list(entries)}:
+        case {
+            "format": "heldout-receipt/1",
+            "claim": str(claim),
+            "checkpoint": str(note),
+            "entries": list(entries),
+            **rest,
+        }:
+            _check_undamaged(value, rest)
             return Receipt(claim, note, tuple(_entry_from_json(entry) for entry in entries))
     raise VerificationError(f"this is not a {RECEIPT_FORMAT}: give the receipt's JSON file, unchanged")
 
@@ -138,6 +147,25 @@ def verify_tlog_proof(proof: TlogProof, leaf: bytes, verifier: Verifier) -> Chec
     checkpoint = open_checkpoint(proof.checkpoint, verifier)
     verify_inclusion(leaf_hash(leaf), proof.index, checkpoint.size, proof.proof, checkpoint.root)
     return checkpoint
+
+
+def _check_undamaged(value: Any, rest: Any) -> None:  # noqa: ANN401 - what a JSON parser gave
+    """Nothing more in it, and its digest, if it has one, is right.
+
+    The digest proves nothing. It shows damage where no proof reaches: in a cosignature whose key the reader lacks.
+    """
+    if set(rest) - {"sha256"}:
+        raise VerificationError(f"the receipt has a member {min(rest)!r:.40} that it should not have: it was changed")
+    members = {name: member for name, member in value.items() if name != "sha256"}
+    if rest and rest["sha256"] != _members_sha256(members):
+        raise VerificationError("the receipt is not what its digest says: it is damaged, get it again")
+
+
+def _members_sha256(members: dict[str, Any]) -> str:
+    try:
+        return hashlib.sha256(canonical_json(members)).hexdigest()
+    except (ValueError, RecursionError) as error:  # a lone surrogate, a number that is none
+        raise VerificationError(f"the receipt holds what JSON should not ({error}): it is damaged") from error
 
 
 def _entry_from_json(value: object) -> ReceiptEntry:

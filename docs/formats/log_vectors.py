@@ -5,7 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from heldout.checkpoint import Checkpoint, Signer, sign_checkpoint, to_base64
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from heldout.checkpoint import Checkpoint, NoteSignature, Signer, sign_checkpoint, split_note, to_base64
+from heldout.cosignatures import COSIGNATURE_ED25519, Cosigner, ed25519_message
 from heldout.layout import Tile, iter_new_bundles, iter_new_tiles
 from heldout.leaves import (
     AssuranceLeaf,
@@ -29,6 +32,9 @@ from heldout.urls import key_digest
 PATH = Path(__file__).with_name("log-vectors.json")
 AT = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
 SIGNER = Signer("registry.example/log", bytes(range(32)))
+WITNESSES = [Signer("w0.example", bytes(range(32, 64))), Signer("w1.example", bytes(range(64, 96)))]
+"""They sign as witnesses do, which `Signer` does not."""
+COSIGNED_AT = 1_790_000_000
 CLAIM = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
 OTHER = "bbbbbbbbbbbbbbbbbbbbbbbbbb"
 PICTURE = ImageDigest(bytes(range(32)), 87, bytes(range(32, 64)))
@@ -151,6 +157,19 @@ def refused_leaves() -> dict[str, str]:
     }
 
 
+def cosigner_of(witness: Signer) -> Cosigner:
+    """The public half of a witness."""
+    return Cosigner(witness.name, COSIGNATURE_ED25519, witness.verifier.public_key)
+
+
+def cosignature(witness: Signer, note: str) -> str:
+    """A witness's signature line over a checkpoint, with newline."""
+    text = split_note(note)[0]
+    signature = Ed25519PrivateKey.from_private_bytes(witness.seed).sign(ed25519_message(text, COSIGNED_AT))
+    signed = NoteSignature(witness.name, cosigner_of(witness).key_id, COSIGNED_AT.to_bytes(8, "big") + signature)
+    return f"{signed.line}\n"
+
+
 def make_vectors() -> dict[str, Any]:
     """The whole file's content."""
     lists = [ListLeaf(AT, version, bytes([version % 256]) * 32) for version in range(2, N_LOG - len(LEAVES) + 2)]
@@ -174,6 +193,15 @@ def make_vectors() -> dict[str, Any]:
             tuple(ReceiptEntry(i, entries[i], tuple(inclusion_proof(hashes, i))) for i in (1, 2, 5)),
         )
     )
+    bare = {name: value for name, value in receipt.items() if name != "sha256"}
+    cosigned = {
+        "vkeys": {witness.name: cosigner_of(witness).vkey for witness in WITNESSES},
+        "checkpoint": note + "".join(cosignature(witness, note) for witness in WITNESSES),
+        "at": COSIGNED_AT,
+        "policy": f"log {SIGNER.verifier.vkey}\n"
+        + "".join(f"witness w{i} {cosigner_of(witness).vkey}\n" for i, witness in enumerate(WITNESSES))
+        + "group both all w0 w1\nquorum both\n",
+    }
     return {
         "about": "Vectors of docs/formats/log.md. The key is for these examples alone.",
         "key": {"skey": SIGNER.skey, "vkey": SIGNER.verifier.vkey},
@@ -201,13 +229,16 @@ def make_vectors() -> dict[str, Any]:
         },
         "receipt": receipt,
         "refused_receipts": {
-            "the second part is missing": receipt | {"entries": [receipt["entries"][0], receipt["entries"][2]]},
-            "parts out of order": receipt | {"entries": receipt["entries"][1::-1]},
-            "of another claim": receipt | {"claim": OTHER},
-            "another format": receipt | {"format": "heldout-receipt/2"},
-            "a changed root": receipt | {"checkpoint": note.replace("\n300\n", "\n301\n")},
-            "a changed index": receipt | {"entries": [{**receipt["entries"][0], "index": 0}, *receipt["entries"][1:]]},
+            "the second part is missing": bare | {"entries": [receipt["entries"][0], receipt["entries"][2]]},
+            "parts out of order": bare | {"entries": receipt["entries"][1::-1]},
+            "of another claim": bare | {"claim": OTHER},
+            "another format": bare | {"format": "heldout-receipt/2"},
+            "a changed root": bare | {"checkpoint": note.replace("\n300\n", "\n301\n")},
+            "a changed index": bare | {"entries": [{**receipt["entries"][0], "index": 0}, *receipt["entries"][1:]]},
+            "a wrong digest": receipt | {"sha256": "0" * 64},
+            "a member more": receipt | {"note": "mine"},
         },
+        "cosignatures": cosigned,
         "tlog_proof": {
             "text": format_tlog_proof(TlogProof(3, tuple(inclusion_proof(hashes, 3)), note, entries[3])),
             "leaf": entries[3].decode(),

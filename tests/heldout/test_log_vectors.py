@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from heldout.checkpoint import Signer, Verifier, from_base64, open_checkpoint
+from heldout.cosignatures import Cosigner, verify_cosignatures
 from heldout.errors import VerificationError
 from heldout.layout import Tile, parse_path
 from heldout.leaves import format_leaf, parse_leaf
@@ -16,6 +17,7 @@ from heldout.places import hosts_covering, prefixes_covering
 from heldout.receipts import parse_tlog_proof, verify_receipt, verify_tlog_proof
 from heldout.replay import replay
 from heldout.tiles import TileReader, parse_bundle
+from heldout.witnesses import WitnessPolicy
 
 FOLDER = Path(__file__).parents[2] / "docs" / "formats"
 VECTORS: dict[str, Any] = json.loads((FOLDER / "log-vectors.json").read_text(encoding="utf-8"))
@@ -127,3 +129,16 @@ def test_places(name: str) -> None:
         assert place in covering(key), key
     for key in VECTORS["places"][name]["does not cover"]:
         assert place not in covering(key), key
+
+
+def test_cosignatures() -> None:
+    vectors = VECTORS["cosignatures"]
+    cosigners = [Cosigner.parse(vkey) for vkey in vectors["vkeys"].values()]
+    found = verify_cosignatures(vectors["checkpoint"], cosigners)
+    assert [(each.cosigner.name, each.at.timestamp()) for each in found] == [
+        (name, vectors["at"]) for name in vectors["vkeys"]
+    ]
+    policy = WitnessPolicy.parse(vectors["policy"].encode())
+    assert policy.verify(vectors["checkpoint"]).is_enough
+    assert not policy.witnessed(LOG["checkpoint"]).is_enough
+    assert open_checkpoint(vectors["checkpoint"], VERIFIER) == open_checkpoint(LOG["checkpoint"], VERIFIER)

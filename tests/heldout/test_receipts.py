@@ -25,6 +25,7 @@ from heldout.receipts import (
     verify_receipt,
     verify_tlog_proof,
 )
+from tests.heldout.cosigning import Witness
 
 AT = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
 SIGNER = Signer("registry.example/log", b"\x07" * 32)
@@ -263,3 +264,52 @@ def test_what_is_not_a_tlog_proof_is_refused(text: str) -> None:
 def test_a_tlog_proof_that_is_not_text_is_refused() -> None:
     with pytest.raises(VerificationError, match="UTF-8"):
         parse_tlog_proof(b"\xff")
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+def test_flipping_any_bit_of_a_receipts_file_makes_it_fail(with_digest: bool) -> None:
+    """Every bit of every byte of the file as the API gives it, with the public key alone; the digest is no help."""
+    made = receipt_to_json(WHOLE)
+    if not with_digest:
+        del made["sha256"]
+    data = json.dumps(made, separators=(",", ":"), ensure_ascii=False).encode()
+    assert verify_receipt(json.loads(data), VKEY)
+    survivors = []
+    for position in range(len(data)):
+        for bit in range(8):
+            changed = bytearray(data)
+            changed[position] ^= 1 << bit
+            try:
+                verify_receipt(json.loads(bytes(changed)), VKEY)
+            except (VerificationError, ValueError):
+                continue
+            survivors.append((position, bit))
+    assert survivors == []
+
+
+COSIGNED = replace(WHOLE, checkpoint=NOTE + Witness("w.example", b"\x02" * 32).cosign(NOTE, 1_790_000_000))
+
+
+@given(st.data())
+def test_changing_any_byte_of_a_cosigned_receipt_makes_it_fail_though_the_witness_is_unknown(
+    data: st.DataObject,
+) -> None:
+    text = json.dumps(receipt_to_json(COSIGNED), separators=(",", ":"), ensure_ascii=False).encode()
+    assert verify_receipt(json.loads(text), VKEY)
+    position = data.draw(st.integers(0, len(text) - 1))
+    changed = bytearray(text)
+    changed[position] ^= data.draw(st.integers(1, 255))
+    with pytest.raises((VerificationError, ValueError)):
+        verify_receipt(json.loads(bytes(changed)), VKEY)
+
+
+def test_a_receipt_from_before_digests_still_verifies() -> None:
+    made = receipt_to_json(WHOLE)
+    del made["sha256"]
+    assert verify_receipt(made, VKEY) == [LOG[1], LOG[2], LOG[4]]
+
+
+@pytest.mark.parametrize("more", [{"note": "mine"}, {"sha256": None}, {"sha256": "0" * 64}, {"sha256": []}])
+def test_a_receipt_with_another_member_or_digest_is_refused(more: dict[str, object]) -> None:
+    with pytest.raises(VerificationError):
+        verify_receipt(receipt_to_json(WHOLE) | more, VKEY)
