@@ -1,10 +1,13 @@
 """A release's shards to a new index generation; `CURRENT` moves last, by rename.
 
-Everything is read shard by shard, and sorted outside memory: see `build_tables` for what is held.
+Everything is read shard by shard, and sorted outside memory: see `build_tables` for what is held. What the current
+generation has worked out already is taken over where its shards are still there: the codes of their embeddings, the
+centroids until there are several times as many embeddings, and which of their samples are copies of each other.
 """
 
 import logging
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -17,19 +20,13 @@ import pyarrow as pa
 from heldout.durable import remove_parts, write_durably
 from heldout.errors import InputError, NotFoundError, VerificationError
 from indexer import copies, vectors
-from indexer.build_tables import write_tables
-from indexer.generation import (
-    CURRENT_FILE,
-    EMBEDDING_IDS_FILE,
-    GENERATIONS_FOLDER,
-    IMAGE_FILE,
-    VECTORS_FILE,
-    current_generation,
-)
-from indexer.manifest import Manifest, ShardEntry, describe_files, load_manifest, save_manifest
-from indexer.shards import DONE_FILE, EMBEDDINGS_FILE, iter_done, lock_release, new_folder, read_done, shards_dir
-from indexer.shards import SAMPLES_FILE as SHARD_SAMPLES_FILE
-from indexer.tables import iter_samples
+from indexer.build_embeddings import write_embeddings
+from indexer.build_image import build_image
+from indexer.build_tables import GROUPS_FILE, Known, write_tables
+from indexer.generation import CURRENT_FILE, GENERATIONS_FOLDER, current_generation
+from indexer.manifest import Manifest, ShardEntry, describe_files, load_manifest, save_manifest, verify_files
+from indexer.pruning import KEEP, prune
+from indexer.shards import DONE_FILE, SAMPLES_FILE, iter_done, lock_release, new_folder, shards_dir
 from indexer.writer import describe
 
 log = logging.getLogger(__name__)
@@ -37,7 +34,16 @@ log = logging.getLogger(__name__)
 METRIC: Final = "cosine"
 
 
-def build(release: Path, *, exact_up_to: int = vectors.EXACT_UP_TO, flat_up_to: int = copies.FLAT_UP_TO) -> int:
+def build(
+    release: Path,
+    *,
+    exact_up_to: int = vectors.EXACT_UP_TO,
+    flat_up_to: int = copies.FLAT_UP_TO,
+    centroids: Path | None = None,
+    memory_bytes: int = vectors.MEMORY_BYTES,
+    keep: int = KEEP,
+    workers: int = 1,
+) -> int:
     """Build a generation of all done shards and make it current; its number.
 
     When the current generation already holds exactly these shards it stays, and its number is returned.
@@ -46,28 +52,41 @@ def build(release: Path, *, exact_up_to: int = vectors.EXACT_UP_TO, flat_up_to: 
         release: Folder of the release.
         exact_up_to: Embeddings up to which the image index scans everything.
         flat_up_to: Hashes up to which the PDQ index scans everything.
+        centroids: A `centroids.npy` to use instead of training some: shards of one large set can share them.
+        memory_bytes: Codes of the image index held at once; what is more is merged on disk.
+        keep: Generations to keep; others that nobody reads are removed.
+        workers: Threads that look for copies.
 
     Raises:
         NotFoundError: the release has no finished shard.
         ConflictError: another run holds the release.
-        InputError: its shards were embedded by different models.
+        InputError: its shards were embedded by different models, or `centroids` do not fit them.
     """
     with lock_release(release):
         began = time.monotonic()
         entries, tag, d = _plan(release)
-        number = _unchanged(release, entries)
-        if number is not None:
-            return number
+        before = _current(release)
+        if before is not None and before[1].shards == tuple(entries):
+            return before[1].number
         folder = release / GENERATIONS_FOLDER
         folder.mkdir(exist_ok=True)
         number = 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0)
         with new_folder(folder / str(number)) as work:
             n = sum(entry.n_samples for entry in entries)
-            shards = [shards_dir(release) / entry.name / SHARD_SAMPLES_FILE for entry in entries]
-            counts = write_tables(shards, n, work, flat_up_to=flat_up_to)
-            rows = _write_embeddings(release, entries, d, work)
-            image_factory = vectors.factory_string(len(rows), exact_up_to=exact_up_to)
-            faiss.write_index(vectors.build_image_index(rows, image_factory), str(work / IMAGE_FILE))
+            shards = [shards_dir(release) / entry.name for entry in entries]
+            counts = write_tables(
+                [shard / SAMPLES_FILE for shard in shards],
+                n,
+                work,
+                flat_up_to=flat_up_to,
+                known=None if before is None else _known(*before, entries),
+                workers=workers,
+            )
+            rows = write_embeddings(shards, entries, d, work)
+            carried = None if before is None else _carried(*before, entries)
+            image = build_image(
+                rows, work, exact_up_to=exact_up_to, given=centroids, before=carried, memory_bytes=memory_bytes
+            )
             save_manifest(
                 work,
                 Manifest(
@@ -83,7 +102,10 @@ def build(release: Path, *, exact_up_to: int = vectors.EXACT_UP_TO, flat_up_to: 
                     n_hosts=counts.hosts,
                     n_captions=counts.captions,
                     n_groups=counts.groups,
-                    image_index=image_factory,
+                    image_index=image.factory,
+                    image_widths={} if image.tuning is None else {k: asdict(v) for k, v in image.tuning.widths.items()},
+                    image_recall={} if image.tuning is None else dict(image.tuning.recall),
+                    trained_for=image.trained_for,
                     pdq_index=counts.pdq_index,
                     shards=tuple(entries),
                     files=describe_files(work),
@@ -102,7 +124,8 @@ def build(release: Path, *, exact_up_to: int = vectors.EXACT_UP_TO, flat_up_to: 
                 "generation": number,
                 "samples": n,
                 "embeddings": len(rows),
-                "image_index": image_factory,
+                "image_index": image.factory,
+                "removed": prune(folder, number, keep=keep),
                 "seconds": round(time.monotonic() - began, 3),
             },
         )
@@ -116,7 +139,7 @@ def _plan(release: Path) -> tuple[list[ShardEntry], str, int]:
     for path, done in iter_done(release):
         tags.setdefault((str(done["model_tag"]), int(done["d"])), path.name)
         digest = describe(path / DONE_FILE)["sha256"]
-        entries.append(ShardEntry(path.name, first_id, int(done["n_samples"]), digest))
+        entries.append(ShardEntry(path.name, first_id, int(done["n_samples"]), int(done["n_embeddings"]), digest))
         first_id += int(done["n_samples"])
     if not entries:
         raise NotFoundError(f"{release} has no finished shard: run `python -m indexer ingest` first")
@@ -127,36 +150,43 @@ def _plan(release: Path) -> tuple[list[ShardEntry], str, int]:
     return entries, tag, d
 
 
-def _unchanged(release: Path, entries: list[ShardEntry]) -> int | None:
+def _current(release: Path) -> tuple[Path, Manifest] | None:
+    """The current generation, if it is one that a build can go on from."""
     try:
-        number = current_generation(release)
-        manifest = load_manifest(release / GENERATIONS_FOLDER / str(number))
+        folder = release / GENERATIONS_FOLDER / str(current_generation(release))
+        return folder, load_manifest(folder)
     except (NotFoundError, VerificationError):  # nothing built, or not by this version
         return None
-    return number if manifest.shards == tuple(entries) else None
 
 
-def _write_embeddings(release: Path, entries: list[ShardEntry], d: int, work: Path) -> npt.NDArray[np.float16]:
-    """All embeddings as one mapped file, in id order, and the id of each. One shard's file is open at a time."""
-    shards = [shards_dir(release) / entry.name for entry in entries]
-    promised = [int(read_done(shard)["n_embeddings"]) for shard in shards]
-    n = sum(promised)
-    ids: list[npt.NDArray[np.int64]] = []
-    with (work / VECTORS_FILE).open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": (n, d)})
-        for entry, shard, n_promised in zip(entries, shards, promised, strict=True):
-            first, n_pictures = entry.first_id, 0
-            for table in iter_samples([shard / SHARD_SAMPLES_FILE], extra=["embedding_row"]):
-                with_picture = np.flatnonzero(table["embedding_row"].is_valid().to_numpy())
-                ids.append(with_picture + first)
-                first, n_pictures = first + len(table), n_pictures + len(with_picture)
-            part = np.load(shard / EMBEDDINGS_FILE, mmap_mode="r" if n_promised else None)
-            if (n_pictures, d) != part.shape or n_pictures != n_promised:
-                raise InputError(
-                    f"{shard} holds embeddings of shape {part.shape} for {n_pictures} pictures, {n_promised} by its "
-                    f"marker, and d = {d}: remove it and ingest it again"
-                )
-            file.write(np.ascontiguousarray(part).tobytes())
-    np.save(work / EMBEDDING_IDS_FILE, np.concatenate([np.empty(0, np.int64), *ids]))
-    mapped: npt.NDArray[np.float16] = np.load(work / VECTORS_FILE, mmap_mode="r" if n else None)
-    return mapped
+def _moved(before: Manifest, entries: list[ShardEntry]) -> list[tuple[ShardEntry, ShardEntry | None]]:
+    """Each shard of the generation before, with its entry now; None where it is gone or was ingested again."""
+    now = {(entry.name, entry.done_sha256): entry for entry in entries}
+    return [(entry, now.get((entry.name, entry.done_sha256))) for entry in before.shards]
+
+
+def _known(folder: Path, before: Manifest, entries: list[ShardEntry]) -> Known | None:
+    """The groups of the generation before, unless a shard has gone: a group may have hung together by it."""
+    ids = []
+    for old, now in _moved(before, entries):
+        if now is None:
+            return None
+        ids.append(np.arange(old.n_samples) + now.first_id)
+    return Known(np.concatenate([np.empty(0, np.int64), *ids]), np.load(folder / GROUPS_FILE, mmap_mode="r"))
+
+
+def _carried(
+    folder: Path, before: Manifest, entries: list[ShardEntry]
+) -> tuple[Path, Manifest, npt.NDArray[np.int64]] | None:
+    """The generation before, and where each of its embeddings is now: -1 where its shard is gone. None if damaged."""
+    try:
+        verify_files(folder, before, None)
+    except VerificationError:
+        return None
+    firsts = np.cumsum([0, *(entry.n_embeddings for entry in entries)])
+    first = {entry.name: int(at) for entry, at in zip(entries, firsts, strict=False)}
+    positions = [
+        np.full(old.n_embeddings, -1) if now is None else np.arange(old.n_embeddings) + first[now.name]
+        for old, now in _moved(before, entries)
+    ]
+    return folder, before, np.concatenate([np.empty(0, np.int64), *positions])

@@ -59,10 +59,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class Known:
-    """What a generation of the first `n` of these samples has worked out already."""
+    """What a generation of some of these samples has worked out already."""
 
-    n: int
+    ids: npt.NDArray[np.int64]
+    """Id here of each of its samples, ascending."""
     groups: npt.NDArray[Any]
+    """The group there of each of its samples."""
 
 
 def write_tables(
@@ -106,10 +108,10 @@ def write_tables(
 
 def _group(work: Path, index: PdqIndex, qualities: npt.NDArray[np.uint8], known: Known | None, workers: int) -> int:
     groups = np.arange(len(qualities), dtype=group_type(len(qualities)))
-    n_known = 0
+    fresh = np.ones(len(qualities), dtype=bool)
     if known is not None:
-        n_known = known.n
-        groups[:n_known] = known.groups
+        groups[known.ids] = known.ids[known.groups]
+        fresh[known.ids] = False
     repeated = DigestTable(work / DIGESTS_FILE).repeated()
     samples = SampleTable(work / SAMPLES_FILE, "")
     for start in range(0, len(repeated), _CHUNK):
@@ -121,7 +123,7 @@ def _group(work: Path, index: PdqIndex, qualities: npt.NDArray[np.uint8], known:
         quality = qualities[ids]
         rows = np.flatnonzero(quality >= MIN_QUALITY)
         rows = unite_same_hashes(groups, index, rows, ids)
-        unite_near_hashes(groups, index, rows[ids[rows] >= n_known], ids, quality, workers=workers)
+        unite_near_hashes(groups, index, rows[fresh[ids[rows]]], ids, quality, workers=workers)
     return write_groups(groups, work / GROUPS_FILE, work / GROUPED_FILE)
 
 

@@ -33,14 +33,16 @@ from indexer.captions import CaptionIndex
 from indexer.copies import HASHES_FILE, PdqIndex
 from indexer.copy_groups import GroupTable
 from indexer.digest_table import DigestTable
+from indexer.image_index import ImageIndex, Kind, read_widths
 from indexer.manifest import Manifest, load_manifest, verify_files
+from indexer.pruning import Hold
 from indexer.shards import THUMBNAILS_FILE, shards_dir
 from indexer.tables import SampleTable
-from indexer.vectors import ImageIndex, unit_rows
+from indexer.vectors import IMAGE_FILE, unit_rows
 
 GENERATIONS_FOLDER: Final = "generations"
 CURRENT_FILE: Final = "CURRENT"
-IMAGE_FILE, VECTORS_FILE, EMBEDDING_IDS_FILE = "image.faiss", "embeddings.npy", "embedding_ids.npy"
+VECTORS_FILE, EMBEDDING_IDS_FILE = "embeddings.npy", "embedding_ids.npy"
 MAX_OPEN_THUMBNAILS: Final = 64
 """Shards whose thumbnails are open at once: each holds a descriptor, of which a process has about 1,000."""
 _MAPPED: Final = (
@@ -78,6 +80,7 @@ class Generation:
 
     def __init__(self, release: Path, folder: Path, manifest: Manifest) -> None:
         """Open the files; `open` has checked them."""
+        self._hold = Hold(folder)
         self.manifest = manifest
         self.dataset, self.number = manifest.dataset, manifest.number
         self.n, self.d, self.model_tag = manifest.n_samples, manifest.d, manifest.model_tag
@@ -91,7 +94,7 @@ class Generation:
         # numpy cannot map an empty array
         self._vectors = np.load(folder / VECTORS_FILE, mmap_mode="r" if manifest.n_embeddings else None)
         self._embedding_ids = np.load(folder / EMBEDDING_IDS_FILE, mmap_mode="r" if manifest.n_embeddings else None)
-        self._image = ImageIndex(folder / IMAGE_FILE, self._vectors)
+        self._image = ImageIndex(folder, self._vectors, read_widths(manifest.image_widths))
         self._pdq = PdqIndex(folder, manifest.pdq_index)
         self._pdq_ids = np.load(folder / PDQ_IDS_FILE, mmap_mode="r")
         self._first_ids = np.array([shard.first_id for shard in manifest.shards], dtype=np.int64)
@@ -190,11 +193,18 @@ class Generation:
         return self._groups.members(group)
 
     def search_embedding(
-        self, queries: npt.NDArray[np.float32], k: int, *, nprobe: int | None = None, rerank: int | None = None
+        self,
+        queries: npt.NDArray[np.float32],
+        k: int,
+        *,
+        kind: Kind = "image",
+        nprobe: int | None = None,
+        rerank: int | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Nearest pictures of `queries` ((nq, d) float32 unit rows) by cosine.
 
-        `nprobe` and `rerank` widen the search of a large index (more for text queries); a small index is exact.
+        `kind` says what was embedded: a large index is searched as widely as its build found necessary for that, or
+        as `nprobe` and `rerank` say. A small index is exact.
 
         Returns:
             (scores (nq, k) float32, ids (nq, k) int64), best first; short answers are padded with -inf and -1.
@@ -206,7 +216,7 @@ class Generation:
             raise InputError(
                 f"queries of shape {queries.shape} and k = {k}: {self.dataset} needs (n, {self.d}), k >= 1"
             )
-        scores, positions = self._image.search(queries, k, nprobe=nprobe, rerank=rerank)
+        scores, positions = self._image.search(queries, k, kind=kind, nprobe=nprobe, rerank=rerank)
         ids = np.full(positions.shape, -1, dtype=np.int64)
         ids[positions >= 0] = self._embedding_ids[positions[positions >= 0]]
         return scores, ids
@@ -307,6 +317,7 @@ class Generation:
         """Let go of the mapped files. Calls under way must have ended."""
         with self._thumbnails_lock:
             self._thumbnails.clear()
+        self._hold.release()
         for name in _MAPPED:
             if hasattr(self, name):
                 delattr(self, name)

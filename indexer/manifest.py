@@ -25,6 +25,7 @@ class ShardEntry:
     name: str
     first_id: int
     n_samples: int
+    n_embeddings: int
     done_sha256: str
     """SHA-256 of the shard's `done.json`, which holds the digests of its files."""
 
@@ -48,6 +49,12 @@ class Manifest:
     """Groups of proved copies, of more than one sample."""
     image_index: str
     """faiss factory string."""
+    image_widths: dict[str, dict[str, int]]
+    """Kind of query -> `nprobe` and `rerank` of `indexer.image_index.Width`; empty where the index is exact."""
+    image_recall: dict[str, float]
+    """What those found when they were measured: see `indexer.tuning`."""
+    trained_for: int
+    """Embeddings there were when the centroids were trained; 0 where there are none."""
     pdq_index: str
     shards: tuple[ShardEntry, ...]
     files: dict[str, dict[str, Any]]
@@ -92,8 +99,8 @@ def load_manifest(folder: Path) -> Manifest:
         raise VerificationError(f"{path} cannot be read ({error}): build the index again") from error
 
 
-def verify_files(folder: Path, manifest: Manifest, shards: Path) -> None:
-    """Check every file that the manifest names, and that the shards are the ones it was built from.
+def verify_files(folder: Path, manifest: Manifest, shards: Path | None) -> None:
+    """Check every file that the manifest names, and that `shards`, if given, are the ones it was built from.
 
     Raises:
         VerificationError: a file is missing, has another size or digest, or a shard was ingested again.
@@ -108,9 +115,9 @@ def verify_files(folder: Path, manifest: Manifest, shards: Path) -> None:
         if "sha256" in promised and describe(path)["sha256"] != promised["sha256"]:
             raise VerificationError(f"{path} does not have the digest that the manifest says: build the index again")
     for shard in manifest.shards:
-        marker = shards / shard.name / DONE_FILE
-        if not marker.is_file() or describe(marker)["sha256"] != shard.done_sha256:
-            raise VerificationError(f"shard {shards / shard.name} is not the one indexed: build the index again")
+        marker = None if shards is None else shards / shard.name / DONE_FILE
+        if marker is not None and not (marker.is_file() and describe(marker)["sha256"] == shard.done_sha256):
+            raise VerificationError(f"shard {marker.parent} is not the one indexed: build the index again")
     expected = sum(shard.n_samples for shard in manifest.shards)
     if expected != manifest.n_samples:
         raise VerificationError(f"{folder}: shards hold {expected:,} samples, the manifest says {manifest.n_samples:,}")

@@ -1,0 +1,83 @@
+"""Old generations: kept while somebody has them open or may go back to them, removed when an index is built after that.
+
+A reader holds a shared lock on a generation's manifest for as long as it has the generation open, on this machine or on
+another that shares the file system's locks; what is locked is never removed. (On Linux a mapped file would outlive its
+name, but not on every file system, and a page that is opened later would be missing.)
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from indexer.manifest import MANIFEST_FILE
+
+KEEP: Final = 2
+"""Generations kept: the current one, and the one before for visitors who are turning its pages."""
+_REMOVED: Final = ".removed"
+
+
+class Hold:
+    """A reader's hold on a generation's folder, until `release`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor: int | None = os.open(folder / MANIFEST_FILE, os.O_RDONLY)
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        """Let go; once is enough."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def prune(folder: Path, current: int, *, keep: int = KEEP) -> list[int]:
+    """Remove generations below `folder` but the `keep` newest, the current one and those held; their numbers.
+
+    Only one process may prune at a time: the one that builds.
+    """
+    for left in folder.glob(f".*{_REMOVED}"):  # of a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    removed = []
+    for number in numbers[: max(0, len(numbers) - max(keep, 1))]:
+        path = folder / str(number)
+        if number == current or _is_held(path):
+            continue
+        hidden = folder / f".{number}{_REMOVED}"
+        path.rename(hidden)
+        shutil.rmtree(hidden)
+        removed.append(number)
+    return removed
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether somebody reads it. A folder without a manifest cannot be opened by anyone."""
+    if sys.platform == "win32" or not (folder / MANIFEST_FILE).is_file():
+        return False
+    import fcntl
+
+    descriptor = os.open(folder / MANIFEST_FILE, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
