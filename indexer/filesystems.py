@@ -60,6 +60,16 @@ def is_remote(source: str | Path) -> bool:
     return isinstance(source, str) and "://" in source and not source.startswith("file://")
 
 
+def plain_url(url: str) -> str:
+    """A URL as its file system writes it, without a slash at the end: `s3a://b/x/` is `s3://b/x`.
+
+    Raises:
+        InputError: its file system is not installed.
+    """
+    file_system, path = _open_file_system(url)
+    return str(file_system.unstrip_protocol(path)).rstrip("/")
+
+
 def list_files(url: str) -> list[RemoteFile]:
     """All files below a URL, or the one that it names, in order of their URLs.
 

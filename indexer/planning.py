@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 from heldout.errors import InputError
-from indexer.filesystems import Place, find_file, is_remote, list_files
+from indexer.filesystems import Place, find_file, is_remote, list_files, plain_url
 from indexer.tar_members import PICTURE_SUFFIXES
 
 PICTURES_PER_SHARD: Final = 10_000
@@ -152,7 +152,7 @@ def plan(sources: Sequence[str | Path]) -> Plan:
 
 def _list(source: str | Path) -> _Listing:
     if isinstance(source, str) and is_remote(source):
-        url = source.rstrip("/")
+        url = plain_url(source)
         files = list_files(url)
         if len(files) == 1 and files[0].url == url:
             beside = find_file(f"{url.removesuffix('.tar')}.parquet") if url.endswith(".tar") else None

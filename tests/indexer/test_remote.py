@@ -5,7 +5,7 @@ import logging
 import os
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,17 +40,24 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The file system as the environment gives it, with an empty bucket named `shards`."""
     for name, value in {**AWS, "AWS_ENDPOINT_URL": server, "AWS_EC2_METADATA_DISABLED": "true"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(filesystems, "FIRST_PAUSE_S", 0.01)
     httpx.post(f"{server}/moto-api/reset")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
     file_system = fsspec.filesystem("s3")
+    file_system.invalidate_cache()
     file_system.mkdir("shards")
-    yield file_system
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    return file_system
+
+
+@pytest.fixture
+def forgotten(s3: Any) -> Iterator[Callable[[], None]]:  # noqa: ARG001 - comes first
+    """Makes fsspec read the environment anew, here and after the test."""
+    forget = fsspec.get_filesystem_class("s3").clear_instance_cache
+    yield forget
+    forget()
 
 
 def _trees(folder: Path) -> dict[str, bytes]:
@@ -93,7 +100,8 @@ def test_shards_in_a_bucket_give_the_same_bytes_as_on_disk(
     assert (remote.set_aside, remote.ingested) == ({}, local.ingested)
     assert _trees(tmp_path / "remote") == _trees(tmp_path / "local")
     assert list((tmp_path / "remote" / "scratch").iterdir()) == []
-    assert ingest([url], release=tmp_path / "remote", encoder=encoder, workers=0).skipped == local.ingested
+    for same in (url, f"{url}/", "s3a://shards/prefix"):
+        assert ingest([same], release=tmp_path / "remote", encoder=encoder, workers=0).skipped == local.ingested
     assert ingest([f"{url}/00000.tar"], release=tmp_path / "remote", encoder=encoder, workers=0).skipped == ["00000"]
 
 
@@ -146,11 +154,13 @@ def test_a_missing_bucket_or_prefix_is_named(s3: Any, url: str) -> None:  # noqa
         plan_shards([url])
 
 
-def test_wrong_credentials_are_said_at_once(s3: Any, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials_are_said_at_once(
+    s3: Any, server: str, forgotten: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     s3.pipe("shards/a.tar", b"x")
     httpx.post(f"{server}/moto-api/reset-auth", content="0")  # from now on keys are checked
     try:
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        forgotten()
         with pytest.raises(InputError, match=r"s3://shards refuses access .*check the credentials"):
             plan_shards(["s3://shards"])
     finally:
@@ -159,31 +169,33 @@ def test_wrong_credentials_are_said_at_once(s3: Any, server: str, monkeypatch: p
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    forgotten()
     with pytest.raises(InputError, match=r"s3://shards refuses access"):
         plan_shards(["s3://shards"])
 
 
 def test_a_server_that_is_not_there_ends_the_run_as_the_outside_worlds_fault(
-    s3: Any,  # noqa: ARG001 - sets the environment
+    forgotten: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(filesystems, "ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    forgotten()
     with pytest.raises(UnavailableError, match="could not be read in 1 tries"):
         plan_shards(["s3://shards"])
 
 
-def test_a_public_bucket_needs_no_credentials(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_public_bucket_needs_no_credentials(
+    s3: Any, forgotten: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     s3.pipe("shards/a.tar", b"x")
     for name in AWS:
         monkeypatch.delenv(name)
     configuration: dict[str, dict[str, Any]] = {}
     fsspec.config.set_conf_env(configuration, {"FSSPEC_S3": '{"anon": true}'})  # what fsspec does on import
     monkeypatch.setitem(fsspec.config.conf, "s3", configuration["s3"])
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    forgotten()
     assert [shard.name for shard in plan_shards(["s3://shards"])] == ["a"]
 
 
