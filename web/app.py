@@ -15,10 +15,11 @@ from heldout.addresses import AddressGuard
 from heldout.fetching import Fetcher, FetchLimits
 from indexer.encoder import Encoder
 from registry import api as registry_api
+from registry.mail import Mailer, open_mailer
 from search import api as search_api
 from search import knn as search_knn
 from search.picture import MAX_PICTURE_BYTES
-from web import claim_pages, lab_pages, search_pages
+from web import account_pages, claim_pages, lab_pages, search_pages, sign_in_pages
 from web.background import Refresher
 from web.deps import ConditionsDep, EngineDep, RegistryDep, get_engine, get_fetcher, get_registry
 from web.middleware import BodyLimit, RequestLog, SecurityHeaders
@@ -72,6 +73,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
         openapi_url="/v1/openapi.json",
     )
     app.state.settings = settings
+    app.state.mailer = _mailer(settings)
     app.state.pages = pages = Pages()
     add_problem_handlers(app)
     # The last one added is the first one entered.
@@ -81,7 +83,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     app.include_router(search_api.router(get_engine, get_fetcher))
     app.include_router(search_knn.router(get_engine, get_fetcher))
     app.include_router(registry_api.router(get_registry))
-    for module in (search_pages, claim_pages, lab_pages):
+    for module in (search_pages, claim_pages, account_pages, sign_in_pages, lab_pages):
         app.include_router(module.routes)
     _add_robots(app)
     _add_health(app)
@@ -92,11 +94,17 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     return app
 
 
+def _mailer(settings: Settings) -> Mailer | None:
+    url = settings.mail_url
+    return None if url is None else open_mailer(url, sender=settings.mail_from, outbox=settings.state_dir / "outbox")
+
+
 def _add_robots(app: FastAPI) -> None:
     @app.get("/robots.txt", include_in_schema=False)
     async def robots() -> PlainTextResponse:
         """Crawlers may read what is about the site, not what people look for or opt out."""
-        return PlainTextResponse("User-agent: *\nDisallow: /search\nDisallow: /claims/\nDisallow: /v1/\n")
+        paths = ("/search", "/claims/", "/sign-in", "/account", "/v1/")
+        return PlainTextResponse("\n".join(["User-agent: *", *(f"Disallow: {path}" for path in paths), ""]))
 
 
 def _add_health(app: FastAPI) -> None:

@@ -1,4 +1,4 @@
-"""Pages of opting out: check what was ticked, confirm, keep the receipt. No account, no cookie."""
+"""Pages of opting out: check what was ticked, confirm, keep the receipt. With an account or without."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -24,6 +25,7 @@ from web.opted_out import opted_out_of
 from web.seals import check_seal, seal
 from web.selection import Selection, Subjects, fields_of, parse_selection, subjects_of
 from web.settings import Settings
+from web.visitors import VisitorDep
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +37,8 @@ MAX_ADDRESSES_SHOWN = 50
 
 Fields = list[tuple[str, str]]
 
-_STATES = {
-    "pending": "waiting to come into force",
+STATES = {
+    "pending": "waiting for proof",
     "in_force": "in force",
     "withdrawn": "taken back",
     "rejected": "rejected",
@@ -85,6 +87,7 @@ def opt_out(
     engine: EngineDep,
     registry: RegistryDep,
     settings: SettingsDep,
+    visitor: VisitorDep,
 ) -> Response:
     """Record the opt-out; the receipt is there at once."""
     now = datetime.now(UTC)
@@ -103,13 +106,22 @@ def opt_out(
             contact=_first(fields, "contact"),
         )
         return pages.render(request, "confirm.html", page, status=422)
-    claim = registry.submit(wanted, idempotency_key=_once(fields))
-    return RedirectResponse(f"/claims/{claim.id}/done", status_code=303)
+    account_id = visitor.account.id if visitor else None
+    claim = registry.submit(wanted, idempotency_key=_once(fields), account_id=account_id)
+    query = f"?{urlencode({'secret': claim.secret})}" if claim.secret else ""
+    return RedirectResponse(f"/claims/{claim.id}/done{query}", status_code=303)
 
 
 @routes.get("/claims/{claim_id}/done")
 def done(
-    request: Request, claim_id: str, pages: PagesDep, registry: RegistryDep, settings: SettingsDep
+    *,
+    request: Request,
+    claim_id: str,
+    pages: PagesDep,
+    registry: RegistryDep,
+    settings: SettingsDep,
+    visitor: VisitorDep,
+    secret: str = "",
 ) -> HTMLResponse:
     """It is recorded; what comes next."""
     claim = registry.claim(claim_id)
@@ -125,6 +137,10 @@ def done(
         publishing=_publishing(settings.publish if is_logged else "off"),
         verification_key=registry.vkey,
         page_url=f"{settings.base_url}/claims/{claim.id}",
+        manage_url=f"{settings.base_url}/claims/{claim.id}/manage?{urlencode({'secret': secret})}"
+        if registry.may_change(claim_id, secret=secret)
+        else "",
+        is_owned=visitor is not None and registry.may_change(claim_id, account_id=visitor.account.id),
     )
     return pages.render(request, "done.html", page)
 
@@ -136,12 +152,13 @@ def show_claim(request: Request, claim_id: str, pages: PagesDep, registry: Regis
     try:
         receipt = receipt_from_json(registry.receipt(claim_id))
     except NotFoundError:  # not sequenced yet
-        page = ClaimPage(claim_facts(found, is_logged=False), 0, "", "", registry.vkey, [])
+        page = ClaimPage(claim_facts(found, is_logged=False), found.notes, 0, "", "", registry.vkey, [])
         return pages.render(request, "claim.html", page)
     verify_receipt(receipt, registry.vkey)
     checkpoint = open_checkpoint(receipt.checkpoint, Verifier.parse(registry.vkey))
     page = ClaimPage(
         claim=claim_facts(found, is_logged=True),
+        notes=found.notes,
         tree_size=checkpoint.size,
         root_hash=to_base64(checkpoint.root),
         checkpoint=receipt.checkpoint,
@@ -229,16 +246,24 @@ def claim_facts(claim: Claim, *, is_logged: bool) -> ClaimFacts:
     return ClaimFacts(
         id=claim.id,
         state=claim.state,
-        state_words=_STATES[claim.state],
+        state_words=STATES[claim.state],
         assurance=claim.assurance,
         acting_as=claim.acting_as,
         received_at=claim.received_at,
         n_addresses=claim.n_url_subjects,
         n_pictures=claim.n_image_subjects,
+        places=places_in_words(claim),
+        is_grant=claim.preference == "train-ai=y",
         positions=", ".join(map(str, claim.log_indices)) if is_logged else "",
         receipt_href=f"/v1/receipts/{claim.id}" if is_logged else "",
         receipt_name=f"heldout-receipt-{claim.id[:8]}.json",
     )
+
+
+def places_in_words(claim: Claim) -> str:
+    """Sites and profiles of a claim."""
+    counts = ((claim.n_host_subjects, "site", "sites"), (claim.n_prefix_subjects, "profile", "profiles"))
+    return ", ".join(f"{n:,} {one if n == 1 else many}" for n, one, many in counts if n)
 
 
 def _publishing(publish: Literal["auto", "off"]) -> str:

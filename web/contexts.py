@@ -219,6 +219,9 @@ class ClaimFacts:
     received_at: datetime
     n_addresses: int
     n_pictures: int
+    places: str
+    """Sites and profiles, in words; or empty."""
+    is_grant: bool
     positions: str
     receipt_href: str
     receipt_name: str
@@ -232,6 +235,10 @@ class DonePage:
     publishing: str
     verification_key: str
     page_url: str
+    manage_url: str
+    """Private: who has it can take the claim back. Empty where the claim belongs to an account."""
+    is_owned: bool
+    """Whether the claim belongs to the account of whoever looks."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +246,8 @@ class ClaimPage:
     """`/claims/{id}`: a claim and its receipt, checked again as the page is made."""
 
     claim: ClaimFacts
+    notes: list[str]
+    """What does not count yet and why."""
     tree_size: int
     root_hash: str
     checkpoint: str

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from heldout.fetching import Fetcher
+from registry.mail import Mailer
 from registry.service import Registry
 from search.engine import SearchEngine
 from web.background import Condition
@@ -51,6 +52,12 @@ def get_suggestions(request: Request) -> Suggestions:
     return suggestions
 
 
+def get_mailer(request: Request) -> Mailer | None:
+    """What sends mail; None where the site sends none."""
+    mailer: Mailer | None = request.app.state.mailer
+    return mailer
+
+
 def get_conditions(request: Request) -> list[Condition]:
     """How the background jobs fare."""
     conditions: list[Condition] = request.app.state.conditions
@@ -60,6 +67,7 @@ def get_conditions(request: Request) -> list[Condition]:
 EngineDep = Annotated[SearchEngine, Depends(get_engine)]
 FetcherDep = Annotated[Fetcher, Depends(get_fetcher)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
+MailerDep = Annotated[Mailer | None, Depends(get_mailer)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 PagesDep = Annotated[Pages, Depends(get_pages)]
 ConditionsDep = Annotated[list[Condition], Depends(get_conditions)]
@@ -70,7 +78,8 @@ def same_origin(request: Request) -> None:
     """Refuse a form that another site sent through somebody's browser.
 
     Browsers say where a form comes from in `Sec-Fetch-Site`, older ones in `Origin`; pages cannot forge either. A
-    request with neither is no browser's, and there are no cookies it could abuse.
+    request with neither is no browser's, and has nobody's cookie. What a cookie allows asks for a token besides
+    (`web.visitors`).
 
     Raises:
         HTTPException: 403, it came from elsewhere.

@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 _TITLES = {
-    403: "That was not asked from this site",
+    401: "Sign in first",
+    403: "That is not yours to do",
     404: "There is nothing here",
     405: "That cannot be done here",
     409: "Something has changed",

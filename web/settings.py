@@ -67,6 +67,15 @@ class Settings(BaseSettings):
     publish_delay_s: float = Field(
         default=3.0, ge=0, description="Quiet seconds `auto` waits for, so that a burst of claims makes one list."
     )
+    mail: SecretStr | None = Field(
+        default=None,
+        description="What sends the mails people sign in with: `smtp://user:password@host:587`, "
+        "`smtps://user:password@host:465`; in development also `outbox:` (files in `state_dir`/outbox) or `console:`. "
+        "Left out: `outbox:` in development, else nobody can sign in.",
+    )
+    mail_from: str = Field(
+        default="heldout@localhost.localdomain", description="The address those mails come from. Set it with `mail`."
+    )
     contact: str = Field(
         default="",
         description="Where people write to take an opt-out back, dispute one or have data erased: an e-mail address or "
@@ -111,6 +120,13 @@ class Settings(BaseSettings):
             ) from error
         return value
 
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        if "@" not in value or not value.isprintable():
+            raise ValueError(f"HELDOUT_MAIL_FROM is {value!r}: give an e-mail address")
+        return value
+
     @model_validator(mode="after")
     def _safe_in_production(self) -> Self:
         if self.environment == "production":
@@ -118,6 +134,12 @@ class Settings(BaseSettings):
                 raise ValueError("HELDOUT_SECRET is the development default: set a random one of your own")
             if len(self.secret.get_secret_value()) < MIN_SECRET_LENGTH:
                 raise ValueError(f"HELDOUT_SECRET is shorter than {MIN_SECRET_LENGTH} characters: set a longer one")
+            if self.mail is not None and not self.mail.get_secret_value().startswith(("smtp://", "smtps://")):
+                raise ValueError(
+                    "HELDOUT_MAIL must be smtp:// or smtps:// in production: anything else shows the links"
+                )
+            if self.mail is not None and self.mail_from.endswith("@localhost.localdomain"):
+                raise ValueError("HELDOUT_MAIL_FROM is the development default: set the address your mails come from")
             if not self.base_url.startswith("https://"):
                 raise ValueError("HELDOUT_BASE_URL must be https in production: browsers send pictures to it")
         return self
@@ -126,6 +148,13 @@ class Settings(BaseSettings):
     def allowed_networks(self) -> list[IPv4Network | IPv6Network]:
         """`fetch_networks`, parsed."""
         return _parse_networks(self.fetch_networks)
+
+    @property
+    def mail_url(self) -> str | None:
+        """What sends mail; None where nothing does."""
+        if self.mail is not None:
+            return self.mail.get_secret_value()
+        return "outbox:" if self.environment == "development" else None
 
     @property
     def origin_of_new_log(self) -> str:

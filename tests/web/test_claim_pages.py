@@ -96,7 +96,7 @@ def test_what_is_not_ticked_on_the_confirm_page_is_not_claimed(site: TestClient)
     form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/2.png"))
     only_address = [field for field in fields(form) if field != ("scope", "picture")]
     place = post(site, "/opt-out/confirm", only_address).headers["location"]
-    claim = site.get(f"/v1{place.removesuffix('/done')}").json()
+    claim = site.get(f"/v1{place.partition('/done')[0]}").json()
     assert (claim["n_url_subjects"], claim["n_image_subjects"]) == (1, 0)
 
 
@@ -106,7 +106,7 @@ def test_a_picture_that_no_data_set_has_is_opted_out(site: TestClient, unknown_p
     form = confirm_form(site, [(box.attributes["name"], box.attributes["value"])])
     assert form.all("input", id="scope-address") == []
     place = post(site, "/opt-out/confirm", fields(form)).headers["location"]
-    claim = site.get(f"/v1{place.removesuffix('/done')}").json()
+    claim = site.get(f"/v1{place.partition('/done')[0]}").json()
     assert (claim["n_url_subjects"], claim["n_image_subjects"]) == (0, 1)
     again = page_of(site.post("/search", files={"picture": ("a.png", unknown_picture, "image/png")}, headers=HTML))
     assert again.one("h1").text == "Your picture"
@@ -121,7 +121,7 @@ def test_an_address_that_no_data_set_has_is_opted_out(site: TestClient) -> None:
 def test_the_claims_page_proves_it(site: TestClient) -> None:
     form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
     place = post(site, "/opt-out/confirm", fields(form, acting_as="estate")).headers["location"]
-    page = page_of(site.get(place.removesuffix("/done"), headers=HTML))
+    page = page_of(site.get(place.partition("/done")[0], headers=HTML))
     assert "Checked just now" in page.text
     assert page.one("p", class_="stamp").text == "In force"
     assert "estate (declared)" in page.text
@@ -130,7 +130,7 @@ def test_the_claims_page_proves_it(site: TestClient) -> None:
 
 def test_a_claim_that_was_taken_back_says_so(site: TestClient, settings: Settings) -> None:
     form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
-    place = post(site, "/opt-out/confirm", fields(form)).headers["location"].removesuffix("/done")
+    place = post(site, "/opt-out/confirm", fields(form)).headers["location"].partition("/done")[0]
     with Registry(settings.state_dir) as registry:
         registry.withdraw(place.removeprefix("/claims/"), reason="by-claimant")
     page = page_of(site.get(place, headers=HTML))

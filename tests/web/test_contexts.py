@@ -7,15 +7,23 @@ import pytest
 from fastapi.testclient import TestClient
 
 from heldout.records import ClaimRequest, UrlSubject
+from tests.web.accounts import sign_in
 from tests.web.test_claim_pages import HTML, tick
-from web import contexts
+from web import account_contexts, contexts
 from web.pages import TEMPLATES_DIR, Pages
+from web.settings import Settings
 
 PAGES: dict[str, type] = {
     "search.html": contexts.SearchPage,
     "results.html": contexts.ResultsPage,
     "confirm.html": contexts.ConfirmPage,
     "done.html": contexts.DonePage,
+    "manage.html": account_contexts.ManagePage,
+    "sign_in.html": account_contexts.SignInPage,
+    "sent.html": account_contexts.SentPage,
+    "sign_in_link.html": account_contexts.SignInLinkPage,
+    "account.html": account_contexts.AccountPage,
+    "delete_account.html": account_contexts.DeleteAccountPage,
     "claim.html": contexts.ClaimPage,
     "labs.html": contexts.LabsPage,
     "about.html": contexts.AboutPage,
@@ -59,7 +67,9 @@ def claim_id(own_site: TestClient) -> str:
     return number
 
 
-def test_the_context_of_each_rendered_page_is_its_dataclass(own_site: TestClient, claim_id: str) -> None:
+def test_the_context_of_each_rendered_page_is_its_dataclass(
+    own_site: TestClient, claim_id: str, settings: Settings
+) -> None:
     confirm = own_site.post("/opt-out", data=dict(tick(own_site, "/search?q=jane.example")), headers=HTML)
     rendered = [
         own_site.get("/"),
@@ -70,7 +80,13 @@ def test_the_context_of_each_rendered_page_is_its_dataclass(own_site: TestClient
         own_site.get("/labs"),
         own_site.get("/about"),
         own_site.get("/nowhere", headers=HTML),
+        own_site.get(f"/claims/{claim_id}/manage"),
+        own_site.get("/sign-in"),
+        own_site.get("/sign-in/sent"),
+        own_site.get("/sign-in/nothing"),
     ]
+    sign_in(own_site, settings.state_dir, "jane@mail.example")
+    rendered += [own_site.get("/account"), own_site.get("/account/delete")]
     seen = {}
     for answer in rendered:
         context = dict(answer.context)  # type: ignore[attr-defined]

@@ -1,0 +1,113 @@
+"""Who is looking: the cookie of a browser that is signed in, and the token its forms carry.
+
+The cookie holds the session's id, signed (itsdangerous), so that what we did not write is not even looked up. Forms of
+somebody who is signed in carry a token that follows from the session: another site cannot know it, whatever a browser
+sends along (`web.deps.same_origin` refuses such a form first).
+"""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import Depends, Request
+from fastapi.responses import RedirectResponse, Response
+from itsdangerous import BadSignature, TimestampSigner
+
+from heldout.errors import AccessError
+from registry.accounts import Account
+from registry.sessions import SESSION_LIFE
+from web.deps import RegistryDep, SettingsDep
+from web.settings import Settings
+
+HOME = "/account"
+_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,2000}")
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody who is signed in."""
+
+    account: Account
+    session_id: str
+    csrf: str
+    """What their forms carry."""
+
+    def check_form(self, given: str) -> None:
+        """Accept a form this visitor was given.
+
+        Raises:
+            AccessError: the token is not theirs.
+        """
+        if not hmac.compare_digest(self.csrf.encode(), given.encode("utf-8", "replace")):
+            raise AccessError("this form is of another visit: load the page again")
+
+
+def get_visitor(request: Request, registry: RegistryDep, settings: SettingsDep) -> Visitor | None:
+    """Who is signed in; None for everybody else."""
+    value = request.cookies.get(cookie_name(settings))
+    if value is None:
+        return None
+    try:
+        session_id = _signer(settings).unsign(value, max_age=int(SESSION_LIFE.total_seconds())).decode()
+    except (BadSignature, UnicodeDecodeError):
+        return None
+    account = registry.accounts.of_session(session_id)
+    return None if account is None else Visitor(account, session_id, _csrf(settings, session_id))
+
+
+VisitorDep = Annotated[Visitor | None, Depends(get_visitor)]
+
+
+def cookie_name(settings: Settings) -> str:
+    """`__Host-`: browsers then refuse one that another host of the domain has set."""
+    return "__Host-heldout" if _is_https(settings) else "heldout"
+
+
+def sign_in_browser(response: Response, settings: Settings, session_id: str) -> None:
+    """Give the browser its cookie."""
+    response.set_cookie(
+        cookie_name(settings),
+        _signer(settings).sign(session_id).decode(),
+        max_age=int(SESSION_LIFE.total_seconds()),
+        path="/",
+        secure=_is_https(settings),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def sign_out_browser(response: Response, settings: Settings) -> None:
+    """Take the cookie back."""
+    response.delete_cookie(cookie_name(settings), path="/", secure=_is_https(settings), httponly=True, samesite="lax")
+
+
+def safe_path(text: str) -> str:
+    """Where to go on this site; `HOME` for what could lead to another."""
+    return text if _PATH.fullmatch(text) and "/\\" not in text else HOME
+
+
+def to_sign_in(next_path: str) -> RedirectResponse:
+    """Sign in first, then come back."""
+    return RedirectResponse(f"/sign-in?next={quote(next_path, safe='/')}", status_code=303)
+
+
+def client_digest(request: Request, settings: Settings) -> bytes:
+    """What stands for the network address that asks; nothing can be read from it without the site's secret."""
+    address = request.client.host if request.client else ""
+    return hmac.digest(settings.secret.get_secret_value().encode(), f"client {address}".encode(), "sha256")
+
+
+def _signer(settings: Settings) -> TimestampSigner:
+    return TimestampSigner(settings.secret.get_secret_value(), salt="heldout.session", digest_method=hashlib.sha256)
+
+
+def _csrf(settings: Settings, session_id: str) -> str:
+    secret = settings.secret.get_secret_value().encode()
+    return hmac.digest(secret, f"form {session_id}".encode(), "sha256").hex()
+
+
+def _is_https(settings: Settings) -> bool:
+    return settings.base_url.startswith("https://")
