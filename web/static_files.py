@@ -72,8 +72,8 @@ class LogFiles(PublicFiles):
         return A_DAY if _PARTIAL_TILE.search(path) else FOR_EVER
 
     def media_type(self, path: str) -> str:
-        """The checkpoint is text, tiles are bytes."""
-        return "text/plain; charset=utf-8" if path == "checkpoint" else "application/octet-stream"
+        """Checkpoints are text, tiles are bytes."""
+        return "application/octet-stream" if path.startswith("tile/") else "text/plain; charset=utf-8"
 
 
 class SiteFiles(StaticFiles):
