@@ -24,6 +24,7 @@ from heldout.pictures import decode_picture, pdq_orientations
 from indexer.encoder import Encoder
 from indexer.figures import CopyRecall, Evaluation
 from indexer.generation import Generation
+from indexer.image_index import Kind
 from indexer.planning import Shard, plan_shards
 from indexer.readers import open_shard
 from indexer.samples import STATUS_OK
@@ -32,7 +33,6 @@ from indexer.transforms import TRANSFORMS
 TWIN_SIDE: Final = 32
 TWIN_DIFFERENCE: Final = 1.5
 """Mean absolute difference of 8-bit values, at most, between pictures that count as one."""
-TEXT_NPROBE, TEXT_RERANK = 64, 320  # text lies farther from pictures than pictures do
 GALLERY: Final = 20_000
 """Pictures that copies are searched in, at most, chosen by the seed."""
 _CHUNK: Final = 100_000
@@ -86,9 +86,9 @@ def evaluate(
         copies, embedded = _copy_recall(encoder, gallery, originals, seed)
         texts = _read_queries(queries)
         by_text = encoder.embed_texts(list(texts)) if texts else None
-        index_recall = {"copies": _index_recall(generation, embedded, {})}
+        index_recall = {"copies": _index_recall(generation, embedded, "image")}
         if by_text is not None:
-            index_recall["text"] = _index_recall(generation, by_text, {"nprobe": TEXT_NPROBE, "rerank": TEXT_RERANK})
+            index_recall["text"] = _index_recall(generation, by_text, "text")
         return Evaluation(
             dataset=generation.dataset,
             generation=generation.number,
@@ -199,14 +199,12 @@ def _copy_recall(
     return results, np.concatenate(embedded)
 
 
-def _index_recall(
-    generation: Generation, queries: npt.NDArray[np.float32], settings: Mapping[str, int]
-) -> dict[str, float]:
+def _index_recall(generation: Generation, queries: npt.NDArray[np.float32], kind: Kind) -> dict[str, float]:
     """recall@1 and @10 against exact search over all embeddings; equal scores count as equal."""
     k = min(10, generation.manifest.n_embeddings)
     best = _exact_scores(generation, queries, k)
     found = np.concatenate(
-        [generation.search_embedding(queries[at : at + 64], k, **settings)[0] for at in range(0, len(queries), 64)]
+        [generation.search_embedding(queries[at : at + 64], k, kind=kind)[0] for at in range(0, len(queries), 64)]
     )
     return {
         "recall@1": float((found[:, 0] >= best[:, 0] - 1e-5).mean()),
@@ -232,7 +230,7 @@ def _concepts(
     """Precision@10 of text queries by CLIP alone and by captions alone, beside chance and what could be reached."""
     n_pictures = generation.manifest.n_embeddings
     rows: list[dict[str, Any]] = []
-    _, found = generation.search_embedding(by_text, 10, nprobe=TEXT_NPROBE, rerank=TEXT_RERANK)
+    _, found = generation.search_embedding(by_text, 10, kind="text")
     for (text, named), ids in zip(texts.items(), found, strict=True):
         right = set(named)
         by_caption = generation.search_caption(text, 10)[1]

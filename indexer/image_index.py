@@ -92,14 +92,21 @@ class ImageIndex:
             positions[:, :wanted] = np.take_along_axis(found, order, axis=1)
             return scores, positions
         width = self._widths[kind]
-        candidates = self.candidates(
-            queries, max(rerank or width.rerank, RERANK_PER_HIT * wanted), nprobe=nprobe or width.nprobe
-        )
+        n_candidates = max(rerank or width.rerank, RERANK_PER_HIT * wanted)
+        candidates = self._enough(queries, n_candidates, wanted, nprobe or width.nprobe)
         for row, query in enumerate(queries):
             cosines, best = self._rank(query, candidates[row], wanted)
             scores[row, : len(best)] = cosines
             positions[row, : len(best)] = best
         return scores, positions
+
+    def _enough(self, queries: npt.NDArray[np.float32], n: int, wanted: int, nprobe: int) -> npt.NDArray[np.int64]:
+        """Candidates, as many as `wanted` at least: of more and more lists, where they are many."""
+        while True:
+            found = self.candidates(queries, n, nprobe=nprobe)
+            if nprobe >= self.n_lists or (found[:, wanted - 1] >= 0).all():
+                return found
+            nprobe *= 2
 
     def candidates(self, queries: npt.NDArray[np.float32], n: int, *, nprobe: int) -> npt.NDArray[np.int64]:
         """(nq, n) positions by the codes alone, best first, padded with -1."""

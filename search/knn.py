@@ -28,7 +28,6 @@ from heldout.pictures import decode_picture, fingerprint_image
 from heldout.records import Sample
 from indexer.generation import Generation
 from search.engine import SearchEngine
-from search.nearest import TEXT_NPROBE, TEXT_RERANK
 from search.picture import MAX_PICTURE_BYTES, near_copies, same_bytes
 from search.query_encoder import QueryEncoder
 from search.reading import Reading
@@ -129,8 +128,7 @@ def answer_knn(generation: Generation, encoder: QueryEncoder, asked: KnnRequest)
         embedding = asked.embedding if asked.embedding is not None else np.zeros((1, 0), dtype=np.float32)
         if embedding.shape != (1, generation.d):
             raise InputError(f"embedding_input has {embedding.shape[1]} numbers: this index needs {generation.d}")
-    of_text = {"nprobe": TEXT_NPROBE, "rerank": max(TEXT_RERANK, asked.n_ids)} if asked.text is not None else {}
-    scores, ids = generation.search_embedding(embedding, asked.n_ids, **of_text)
+    scores, ids = generation.search_embedding(embedding, asked.n_ids, kind="image" if asked.text is None else "text")
     found = {sample: score for score, sample in zip(scores[0].tolist(), ids[0].tolist(), strict=True) if sample >= 0}
     found = _with_copies(generation, embedding, found, kept)
     hidden = _duplicates(generation, list(found)) if asked.deduplicate else set()

@@ -7,13 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.generation import Generation
+from indexer.image_index import Kind
 from search import merge
 from search.merge import Candidate, Ref
 from search.rankings import Mask
-
-TEXT_NPROBE: Final = 64
-TEXT_RERANK: Final = 640
-"""Text queries lie off the pictures' distribution and need a wider search of a large index than pictures do."""
 
 EXACT_UP_TO: Final = 50_000
 """Samples that a filter lets through at which all of them are compared: 50 MB of vectors, some 30 ms, and nothing is
@@ -31,12 +28,11 @@ def nearest_embeddings(
     embedding: npt.NDArray[np.float32],
     k: int,
     *,
-    nprobe: int | None = None,
-    rerank: int | None = None,
+    kind: Kind = "image",
     masks: Mapping[str, Mask] | None = None,
 ) -> list[Candidate]:
     """The k samples of all data sets whose picture is nearest by cosine to one (1, d) embedding, best first."""
-    return merge.similar(nearest_pairs(generations, embedding, k, nprobe=nprobe, rerank=rerank, masks=masks))
+    return merge.similar(nearest_pairs(generations, embedding, k, kind=kind, masks=masks))
 
 
 def nearest_pairs(
@@ -44,38 +40,29 @@ def nearest_pairs(
     embedding: npt.NDArray[np.float32],
     k: int,
     *,
-    nprobe: int | None = None,
-    rerank: int | None = None,
+    kind: Kind = "image",
     masks: Mapping[str, Mask] | None = None,
 ) -> list[tuple[Ref, float]]:
     """The same as samples and cosines, for whoever shows few of many."""
     found: list[tuple[Ref, float]] = []
     for dataset, generation in generations.items():
         if masks is None:
-            pairs = _search(generation, embedding, k, nprobe, rerank)
+            pairs = _search(generation, embedding, k, kind)
         else:
-            pairs = _search_allowed(generation, embedding, k, nprobe, rerank, mask=masks[dataset])
+            pairs = _search_allowed(generation, embedding, k, kind, masks[dataset])
         found += [(Ref(dataset, sample), min(score, 1.0)) for score, sample in pairs]  # float16 can lift one over 1
     if len(generations) > 1:
         found.sort(key=lambda pair: (-pair[1], pair[0]))
     return found[:k]
 
 
-def _search(
-    generation: Generation, embedding: npt.NDArray[np.float32], k: int, nprobe: int | None, rerank: int | None
-) -> Found:
-    scores, ids = generation.search_embedding(embedding, k, nprobe=nprobe, rerank=rerank)
+def _search(generation: Generation, embedding: npt.NDArray[np.float32], k: int, kind: Kind) -> Found:
+    scores, ids = generation.search_embedding(embedding, k, kind=kind)
     return ((score, each) for score, each in zip(scores[0].tolist(), ids[0].tolist(), strict=True) if each >= 0)
 
 
 def _search_allowed(
-    generation: Generation,
-    embedding: npt.NDArray[np.float32],
-    k: int,
-    nprobe: int | None,
-    rerank: int | None,
-    *,
-    mask: Mask,
+    generation: Generation, embedding: npt.NDArray[np.float32], k: int, kind: Kind, mask: Mask
 ) -> Found:
     n_allowed = int(np.count_nonzero(mask))
     if n_allowed <= EXACT_UP_TO:
@@ -84,7 +71,7 @@ def _search_allowed(
     pairs: list[tuple[float, int]] = []
     for _ in range(_ROUNDS):
         reach = min(generation.n, _FURTHER * reach)
-        everything = _search(generation, embedding, reach, nprobe, None if rerank is None else max(rerank, reach))
+        everything = _search(generation, embedding, reach, kind)
         pairs = [(score, sample) for score, sample in everything if mask[sample]]
         if len(pairs) >= k or reach == generation.n:
             break

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from heldout.records import HitLabel
 from search import merge, words
 from search.merge import RRF_CONSTANT, Candidate, Proof, Ref
-from search.nearest import TEXT_NPROBE, TEXT_RERANK, nearest_pairs
+from search.nearest import nearest_pairs
 from search.query_encoder import QueryEncoder
 from search.rankings import Answer, Listed, Mask, Shown
 from search.reading import Reading
@@ -104,8 +104,7 @@ def ask_channels(reading: Reading, encoder: QueryEncoder, text: str) -> Channels
         reading.generations,
         encoder.embed_texts([query.text]),
         N_RANKED,
-        nprobe=TEXT_NPROBE,
-        rerank=max(TEXT_RERANK, N_RANKED),
+        kind="text",
         masks=reading.masks,
     )
     said = _captions(reading, query.text, N_RANKED, query.phrases)

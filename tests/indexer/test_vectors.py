@@ -98,6 +98,13 @@ def test_searching_more_lists_and_candidates_finds_no_less(
     assert recall(512, 2000) >= 0.999
 
 
+def test_however_many_are_wanted_are_found(large: ImageIndex, queries: npt.NDArray[np.float32]) -> None:
+    scores, positions = large.search(queries[:2], N - 3, nprobe=1, rerank=10)
+    assert (positions >= 0).all()
+    assert len(set(positions[0].tolist())) == N - 3
+    assert (np.diff(scores[0]) <= 0).all()
+
+
 def test_reranked_scores_are_true_cosines(
     large: ImageIndex, rows: npt.NDArray[np.float16], queries: npt.NDArray[np.float32]
 ) -> None:
