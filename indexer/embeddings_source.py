@@ -33,8 +33,12 @@ class EmbeddingsReader:
     """Samples with the embeddings of their pictures."""
 
     def __init__(self, shard: Shard, overrides: Mapping[str, str] | None = None) -> None:
-        if len(shard.paths) != 2:
-            (path,) = shard.paths
+        path = shard.paths[0]
+        if len(shard.paths) > 2:
+            raise InputError(
+                f"{path} has {len(shard.paths) - 1} metadata files of its number: move the wrong ones away"
+            )
+        if len(shard.paths) < 2:
             other = "metadata/metadata_N.parquet" if path.suffix == ".npy" else "img_emb/img_emb_N.npy"
             raise InputError(f"{path} has no {other} of its number beside it: get that, too")
         embeddings, self._path = shard.paths

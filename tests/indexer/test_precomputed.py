@@ -201,7 +201,12 @@ def _flatten(folder: Path) -> str:
     return "holds int32 of shape (20, 16): embeddings are float16 or float32"
 
 
-@pytest.mark.parametrize("harm", [_cut, _shorten, _lose, _lose_embeddings, _pickle, _flatten])
+def _double(folder: Path) -> str:
+    pq.write_table(_metadata(30, 20), folder / "metadata" / "other_1.parquet")
+    return "img_emb_1.npy has 2 metadata files of its number"
+
+
+@pytest.mark.parametrize("harm", [_double, _cut, _shorten, _lose, _lose_embeddings, _pickle, _flatten])
 def test_a_bad_pair_is_set_aside_with_the_reason_and_the_rest_ingested(harm: Any, tmp_path: Path) -> None:
     _write_set(tmp_path / "set")
     reason = harm(tmp_path / "set")
