@@ -1,6 +1,7 @@
 """`python -m registry`: the registry's chores. Prints, sets exit codes, nothing else."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,6 +157,7 @@ def withdraw(
 
 def main() -> None:
     """Run the command line; errors we know are one line on stderr and an exit code."""
+    logging.getLogger("registry").addHandler(logging.NullHandler())  # what a person should know is printed
     with _reported():
         app()
 
