@@ -1,9 +1,11 @@
 """Shards to a release: statuses, resuming after a kill, bad input set aside."""
 
+import gc
 import hashlib
 import io
 import json
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +262,27 @@ def test_a_release_keeps_to_one_precision(tmp_path: Path, make: Any, onnx_folder
     with pytest.raises(ConflictError, match="embedded in float32, not bfloat16: say --precision float32"):
         ingest([tmp_path / "source"], release=release, encoder=other, workers=0)
     assert ingest([tmp_path / "source"], release=release, encoder=first, workers=0).ingested == ["1"]
+
+
+def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
+    def peak(name: str, n_shards: int) -> int:
+        rows = make.rows(14)
+        for number in range(n_shards):
+            make.tar(tmp_path / name / "source" / f"{number:03d}.tar", rows)
+        gc.collect()
+        tracemalloc.start()
+        report = ingest([tmp_path / name / "source"], release=tmp_path / name / "out", encoder=encoder, workers=0)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert report.n_samples == n_shards * 14
+        return found
+
+    peak("warm", 2)
+    pictures = sum(len(row.data or b"") for row in make.rows(14))
+    few, before = peak("few", 4), pa.total_allocated_bytes()
+    many, after = peak("many", 32), pa.total_allocated_bytes()
+    assert many - few < 28 * pictures / 4  # what is left of a shard is less than a quarter of its pictures
+    assert after - before < pictures
 
 
 def test_an_empty_shard_is_a_shard(tmp_path: Path, encoder: OnnxEncoder) -> None:
