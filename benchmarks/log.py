@@ -7,6 +7,7 @@ Steps run in processes of their own, so that each one's peak memory is its own. 
 """
 
 import argparse
+import functools
 import hashlib
 import os
 import random
@@ -15,18 +16,23 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import func, insert, select
 
 from heldout.checkpoint import Verifier, open_checkpoint
+from heldout.download import Downloads
 from heldout.leaves import OptOutLeaf, UrlDigest, format_leaf
 from heldout.merkle import leaf_hash, verify_inclusion
+from heldout.monitor import Monitor
 from heldout.tiles import TileReader
+from heldout.watching import Watches
 from registry.db import transaction
 from registry.service import Registry, migrate
 from registry.storage import FileStore
@@ -129,10 +135,33 @@ def publish_more(registry: Registry) -> None:
     print(f"published after 1,000 more claims in {timed(registry.publish):.1f} s")
 
 
+def monitor(registry: Registry) -> None:
+    """Follow the whole log over HTTP of this machine, as `heldout monitor` does for the first time."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+            pass
+
+    handler = functools.partial(Quiet, directory=str(registry.public_dir))
+    watches = Watches()
+    watches.add_url("https://art.example/7.jpg")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, Downloads() as downloads:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        state = registry.state_dir / "monitor.json"
+        follower = Monitor(url, Verifier.parse(registry.vkey), downloads, state, watches=watches)
+        seconds = timed(lambda: follower.round(lambda _: None, now=datetime.now(UTC)))
+        server.shutdown()
+    print(f"followed the whole log in {seconds:.1f} s")
+
+
 STEPS: dict[str, Callable[[Registry], None]] = {
     "sequence": sequence,
     "prove": prove,
     "rebuild": rebuild,
+    "monitor": monitor,
     "publish": publish,
     "publish-more": publish_more,
 }
