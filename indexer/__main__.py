@@ -210,22 +210,41 @@ def import_(
 
 
 @app.command()
-def build(dataset: Dataset, datasets_dir: DatasetsDir, *, as_json: AsJson = False) -> None:
+def build(  # noqa: PLR0917 - typer's options are function parameters
+    dataset: Dataset,
+    datasets_dir: DatasetsDir,
+    centroids: Annotated[
+        Path | None, typer.Option("--centroids", help="centroids.npy of another release, to share instead of training.")
+    ] = None,
+    memory_gb: Annotated[
+        float, typer.Option("--memory-gb", min=0.1, help="Codes of the index to hold at once; more is merged on disk.")
+    ] = 8.0,
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, help="Generations to keep; older ones go when nobody reads them.")
+    ] = 2,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that look for copies.")] = 1,
+    *,
+    as_json: AsJson = False,
+) -> None:
     """Build a new index generation of all finished shards and make it current."""
     from indexer.build import build as run
     from indexer.generation import GENERATIONS_FOLDER
     from indexer.manifest import load_manifest
 
     release = _release(datasets_dir, dataset)
-    number = run(release)
+    number = run(release, centroids=centroids, memory_bytes=int(memory_gb * 1024**3), keep=keep, workers=workers)
     manifest = load_manifest(release / GENERATIONS_FOLDER / str(number))
     if as_json:
         print(json.dumps({"dataset": dataset, "generation": number, "n_samples": manifest.n_samples}))
     else:
         print(
             f"generation {number} of {dataset}: {manifest.n_samples:,} samples, {manifest.n_embeddings:,} pictures "
-            f"({manifest.image_index}), {manifest.n_urls:,} addresses, {manifest.n_captions:,} captions"
+            f"({manifest.image_index}), {manifest.n_urls:,} addresses, {manifest.n_captions:,} captions, "
+            f"{manifest.n_groups:,} pictures with copies"
         )
+        if manifest.image_recall:
+            said = ", ".join(f"{kind} {recall:.3f}" for kind, recall in manifest.image_recall.items())
+            print(f"the index finds, against exact search: {said}")
 
 
 @app.command()
@@ -256,6 +275,7 @@ def evaluate(  # noqa: PLR0917 - typer's options are function parameters
     n_queries: Annotated[int, typer.Option("--n", min=1, help="Pictures to make copies of.")] = 400,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the figures as JSON here, too.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the figures here: .svg or .png.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -263,7 +283,10 @@ def evaluate(  # noqa: PLR0917 - typer's options are function parameters
     from indexer.encoder import load_encoder
     from indexer.evaluate import evaluate as run
     from indexer.figures import format_table
+    from indexer.plots import check_suffix, save_plot
 
+    if plot is not None:
+        check_suffix(plot)
     result = run(
         _release(datasets_dir, dataset),
         load_encoder(model),
@@ -275,6 +298,8 @@ def evaluate(  # noqa: PLR0917 - typer's options are function parameters
     )
     if out is not None:
         out.write_text(result.to_json(), encoding="utf-8")
+    if plot is not None:
+        save_plot(result, plot)
     print(result.to_json() if as_json else format_table(result), end="")
 
 

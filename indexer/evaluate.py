@@ -38,6 +38,7 @@ GALLERY: Final = 20_000
 _CHUNK: Final = 100_000
 """Embeddings compared at once."""
 _REPEATS: Final = 100
+_N_BETWEEN: Final = 200
 
 
 def evaluate(
@@ -86,7 +87,10 @@ def evaluate(
         copies, embedded = _copy_recall(encoder, gallery, originals, seed)
         texts = _read_queries(queries)
         by_text = encoder.embed_texts(list(texts)) if texts else None
-        index_recall = {"copies": _index_recall(generation, embedded, "image")}
+        index_recall = {
+            "image": _index_recall(generation, _between(gallery.embeddings), "image"),
+            "near-copy": _index_recall(generation, embedded, "image"),
+        }
         if by_text is not None:
             index_recall["text"] = _index_recall(generation, by_text, "text")
         return Evaluation(
@@ -197,6 +201,15 @@ def _copy_recall(
         )
         embedded.append(embeddings)
     return results, np.concatenate(embedded)
+
+
+def _between(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Queries that are no row: each between two pictures that are near to each other."""
+    some = rows[:_N_BETWEEN]
+    alike = some @ rows.T
+    alike[np.arange(len(some)), np.arange(len(some))] = -np.inf
+    middle = some + rows[alike.argmax(axis=1)]
+    return np.asarray(middle / np.linalg.norm(middle, axis=1, keepdims=True), dtype=np.float32)
 
 
 def _index_recall(generation: Generation, queries: npt.NDArray[np.float32], kind: Kind) -> dict[str, float]:

@@ -37,7 +37,7 @@ class Evaluation:
     n_queries: int
     seed: int
     index_recall: dict[str, dict[str, float]]
-    """Kind of query -> recall@1 and recall@10 against exact search."""
+    """Kind of query (`image`, `near-copy`, `text`) -> recall@1 and recall@10 against exact search."""
     copies: list[CopyRecall]
     concepts: dict[str, Any] | None
     latency_ms: dict[str, float]

@@ -5,6 +5,7 @@ another that shares the file system's locks; what is locked is never removed. (O
 name, but not on every file system, and a page that is opened later would be missing.)
 """
 
+import logging
 import os
 import shutil
 import sys
@@ -12,7 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from heldout.errors import NotFoundError
 from indexer.manifest import MANIFEST_FILE
+
+log = logging.getLogger(__name__)
 
 KEEP: Final = 2
 """Generations kept: the current one, and the one before for visitors who are turning its pages."""
@@ -20,14 +24,28 @@ _REMOVED: Final = ".removed"
 
 
 class Hold:
-    """A reader's hold on a generation's folder, until `release`."""
+    """A reader's hold on a generation's folder, until `release`.
+
+    A file system without locks gives none: prune by hand there.
+    """
 
     def __init__(self, folder: Path) -> None:
+        """Take hold.
+
+        Raises:
+            NotFoundError: the generation is being removed at this moment.
+        """
         self._descriptor: int | None = os.open(folder / MANIFEST_FILE, os.O_RDONLY)
         if sys.platform != "win32":
             import fcntl
 
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self.release()
+                raise NotFoundError(f"{folder} is being removed: open the current generation") from error
+            except OSError:
+                log.warning("generation_not_held", extra={"folder": str(folder)})
 
     def release(self) -> None:
         """Let go; once is enough."""

@@ -92,6 +92,7 @@ class Releases:
         self._encoder = encoder
         self._clock = clock
         self._replaced_at: dict[str, float] = {}  # data set -> when its previous generation was; under _refreshing
+        self._refused: dict[str, str] = {}  # data set -> why its newest generation was; under _refreshing
         self._snapshot = Snapshot()  # replaced whole, under _lock
         self._users: Counter[int] = Counter()  # id(generation) -> leases that hold it, under _lock
         self._retired: list[Generation] = []  # out of the snapshot, closed when unused; under _lock
@@ -121,8 +122,8 @@ class Releases:
         """Open what `CURRENT` names where that is new; drop data sets whose release is gone.
 
         Reads one small file per data set when nothing changed. Replaced generations whose time is over are let go of. A
-        generation that cannot be opened or that another
-        encoder made is refused: the data set stays as it was.
+        generation that cannot be opened or that another encoder made is refused, and logged once for as long as the
+        reason stays the same: the data set stays as it was.
 
         Returns:
             Data set -> why its newest generation was refused.
@@ -140,7 +141,8 @@ class Releases:
                 except HeldoutError as error:
                     refused[name] = error
                     opened = None
-                    _log.warning("generation_refused", extra={"dataset": name, "reason": str(error)})
+                    if self._refused.get(name) != str(error):  # a refresh every few seconds says it once
+                        _log.warning("generation_refused", extra={"dataset": name, "reason": str(error)})
                 if opened is not None:
                     current[name] = opened
                     if known is not None:
@@ -151,6 +153,7 @@ class Releases:
                     current[name] = known
                     if name in before.previous and self._clock() < self._replaced_at[name] + PREVIOUS_KEPT_S:
                         previous[name] = before.previous[name]
+            self._refused = {name: str(error) for name, error in refused.items()}
             self._swap(Snapshot(current, previous))
             return refused
 

@@ -17,6 +17,7 @@ from indexer.evaluate import evaluate
 from indexer.figures import format_table
 from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
+from indexer.plots import save_plot
 from indexer.transforms import TRANSFORMS
 
 
@@ -33,7 +34,7 @@ def world(make: Any, encoder: OnnxEncoder, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
-def test_all_figures_are_measured(world: Path, encoder: OnnxEncoder) -> None:
+def test_all_figures_are_measured(world: Path, tmp_path: Path, encoder: OnnxEncoder) -> None:
     result = evaluate(
         world / "small",
         encoder,
@@ -50,13 +51,23 @@ def test_all_figures_are_measured(world: Path, encoder: OnnxEncoder) -> None:
     assert by_name["horizontal flip"].pdq_match < by_name["horizontal flip"].pdq_match_any == 1.0
     assert all(row.either >= max(row.clip_r1, row.pdq_match_any) for row in result.copies)
     assert all(row.clip_r5 >= row.clip_r1 for row in result.copies)
-    assert result.index_recall["copies"] == {"recall@1": 1.0, "recall@10": 1.0}  # a small index is exact
+    assert set(result.index_recall) == {"image", "near-copy", "text"}
+    for recall in result.index_recall.values():
+        assert recall == {"recall@1": 1.0, "recall@10": 1.0}  # a small index is exact
     assert result.concepts is not None
     rows = {row["query"]: row for row in result.concepts["queries"]}
     assert (rows["picture"]["caption"], rows["picture"]["attainable"]) == (1.0, 1.0)
     assert rows["number 7"]["caption"] == rows["number 7"]["attainable"] == 0.1
     assert json.loads(result.to_json())["n_queries"] == 12
     assert "horizontal flip" in format_table(result)
+    save_plot(result, tmp_path / "figures.svg")
+    save_plot(result, tmp_path / "figures.png")
+    drawn = (tmp_path / "figures.svg").read_text()
+    assert all(said in drawn for said in ("horizontal flip", "near-copy", "either", result.image_index))
+    with Image.open(tmp_path / "figures.png") as image:
+        assert image.width > 500
+    with pytest.raises(InputError, match=r"\.jpg"):
+        save_plot(result, tmp_path / "figures.jpg")
 
 
 def test_figures_repeat_but_for_the_clock(world: Path, encoder: OnnxEncoder) -> None:
@@ -72,7 +83,7 @@ def test_an_approximate_index_is_held_against_exact_search(world: Path, tmp_path
     build(folder, exact_up_to=5)
     result = evaluate(folder, encoder, n_queries=6)
     assert result.image_index.endswith("RaBitQ")
-    assert 0.9 <= result.index_recall["copies"]["recall@10"] <= 1.0
+    assert 0.9 <= result.index_recall["near-copy"]["recall@10"] <= 1.0
 
 
 class _Other:
