@@ -36,7 +36,7 @@ def find_parts(image: Image.Image) -> list[Box]:
     boxes = [*_panes(image), *_quarters(width, height), _middle(width, height)]
     chosen: list[Box] = []
     for box in boxes:
-        if all(_overlap(box, other) < 0.8 for other in [*chosen, (0, 0, width, height)]):
+        if _area(box) and all(_overlap(box, other) < 0.8 for other in [*chosen, (0, 0, width, height)]):
             chosen.append(box)
     return chosen
 

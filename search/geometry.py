@@ -131,17 +131,21 @@ def is_proof(fit: Proof) -> bool:
 
 
 def best_fit(query: Prepared, sample: Prepared) -> Proof | None:
-    """The fit of best agreement, good enough or not; None where the pictures cannot be laid over each other."""
+    """A proof, else the fit of best agreement; None where the pictures cannot be laid over each other."""
     best: Proof | None = None
     for is_mirrored in (False, True):
         keypoints = query.mirrored if is_mirrored else query.upright
         for transform, inliers in _proposals(keypoints, sample.upright):
             fit = _compare(keypoints.grey, sample.upright.grey, transform, inliers, is_mirrored=is_mirrored)
-            if fit is not None and (best is None or fit.agreement > best.agreement):
+            if fit is not None and (best is None or _rank(fit) > _rank(best)):
                 best = fit
                 if best.agreement >= CERTAIN and is_proof(best):
                     return best
     return best
+
+
+def _rank(fit: Proof) -> tuple[bool, float]:
+    return is_proof(fit), fit.agreement
 
 
 def _proposals(query: Keypoints, sample: Keypoints) -> Iterator[tuple[Matrix, int]]:
