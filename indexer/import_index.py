@@ -237,7 +237,10 @@ class _Arrow:
         try:
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
             batches = range(self._reader.num_record_batches)
-            self._ends = np.cumsum([self._reader.get_batch(number).num_rows for number in batches], dtype=np.int64)
+            lengths = np.array([self._reader.get_batch(number).num_rows for number in batches], dtype=np.int64)
+            if lengths.min(initial=0) < 0:
+                raise ValueError("a batch has fewer than no rows")
+            self._ends = np.cumsum(lengths)
             self.names: list[str] = self._reader.schema.names
         except _ARROW_DAMAGE as error:
             raise InputError(f"{path} is not an Arrow file, or is truncated ({error}): get it again") from error
@@ -265,6 +268,7 @@ def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
         pa.ArrowInvalid: it is damaged.
     """
     plain = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+    batch.validate()
     for column in batch.columns:
         (column.view(plain[column.type]) if column.type in plain else column).validate(full=True)
     return batch

@@ -14,8 +14,9 @@ import pytest
 
 from heldout.errors import InputError
 from indexer.batches import MAX_TEXT_BYTES
-from indexer.ingest import IngestReport, ingest
+from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
+from indexer.outcome import IngestReport
 from indexer.planning import plan_shards
 from indexer.readers import open_shard, open_tar
 from indexer.tar_members import (

@@ -251,10 +251,10 @@ def _write_index(folder: Path, rows: npt.NDArray[np.float32], factory: str) -> N
     faiss.write_index(index, str(folder / "image.index"))
 
 
-def _import(folder: Path, datasets: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "indexer", "import", str(folder), "--dataset", "old", "--model", "ViT-B/32"]
+def _run(command: str, folder: Path, datasets: Path) -> "subprocess.CompletedProcess[str]":
+    options = ["--dataset", "old", "--model", "ViT-B/32", "--datasets-dir", str(datasets)]
     return subprocess.run(  # noqa: S603 - our own command
-        [*command, "--datasets-dir", str(datasets), *options], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "indexer", command, str(folder), *options], capture_output=True, text=True, check=False
     )
 
 
@@ -287,10 +287,19 @@ def test_import_serves_a_folder_in_one_command(tmp_path: Path) -> None:
     rows = _write_set(tmp_path / "set")
     _write_index(tmp_path / "index", rows, "Flat")
     shutil.copytree(tmp_path / "set" / "metadata", tmp_path / "index" / "metadata")
-    done = _import(tmp_path / "index", tmp_path / "datasets")
+    done = _run("import", tmp_path / "index", tmp_path / "datasets")
     assert done.returncode == 0, done.stderr
     assert "generation 1 of old: 50 samples, 50 pictures" in done.stdout
     _check_served(tmp_path / "datasets" / "old", rows)
+
+
+def test_ingest_loads_no_model_for_embeddings(tmp_path: Path) -> None:
+    _write_set(tmp_path / "set")
+    done = _run("ingest", tmp_path / "set", tmp_path / "datasets")  # there are no such weights on this machine
+    assert done.returncode == 0, done.stderr
+    assert "50 samples of 2 shards" in done.stdout
+    assert "rows: no caption" in done.stdout
+    assert read_done(tmp_path / "datasets" / "old" / "shards" / "0")["model_tag"] == TAG
 
 
 def test_import_takes_the_embeddings_where_they_lie_beside_the_index(tmp_path: Path) -> None:
@@ -346,11 +355,11 @@ def test_hdf5_metadata_is_read_in_its_own_order(reordered: bool, tmp_path: Path)
 def test_what_is_wrong_with_an_index_folder_is_said(tmp_path: Path) -> None:
     rows = _write_set(tmp_path / "set")
     _write_index(tmp_path / "index", rows, "Flat")
-    done = _import(tmp_path / "index", tmp_path / "datasets")
+    done = _run("import", tmp_path / "index", tmp_path / "datasets")
     assert (done.returncode, "has an index and no metadata" in done.stderr) == (2, True)
     (tmp_path / "index" / "metadata").mkdir()
     pq.write_table(_metadata(0, 49), tmp_path / "index" / "metadata" / "0.parquet")
-    done = _import(tmp_path / "index", tmp_path / "datasets")
+    done = _run("import", tmp_path / "index", tmp_path / "datasets")
     assert done.returncode == 2
     assert "image.index has 50 vectors and its metadata 49 rows" in done.stderr
     assert not (tmp_path / "datasets" / "old" / "CURRENT").exists()
