@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=150, help="originals to make copies of")
     parser.add_argument("--cloaked", type=int, default=40, help="of them, pictures to cloak")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--change", action="append", help="only this change, by name; may be given again")
     parser.add_argument("--only", choices=["forward", "reverse", "strangers"], help="one of the three")
     arguments = parser.parse_args()
     collection, encoder = Collection.read(), load_encoder(arguments.encoder)
@@ -112,7 +113,8 @@ def main() -> None:
     chosen = sorted(rng.sample(second_half, min(arguments.pictures, len(second_half))))
     print(f"{len(collection.pictures)} pictures, {len(chosen)} asked for, encoder {encoder.tag}, seed {arguments.seed}")
     if arguments.only in {None, "forward"}:
-        forward(collection, encoder, chosen, _changes(collection), arguments.seed)
+        changes = {name: each for name, each in _changes(collection).items() if name in (arguments.change or [name])}
+        forward(collection, encoder, chosen, changes, arguments.seed)
         if arguments.torch_encoder:
             cloaks = _cloaks(arguments.torch_encoder)
             forward(collection, encoder, chosen[: arguments.cloaked], cloaks, arguments.seed)
