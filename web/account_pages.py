@@ -13,7 +13,7 @@ from heldout.records import Claim
 from registry.api_keys import SCOPES, ApiKey, Scope
 from registry.service import Registry
 from web.account_contexts import AccountPage, ClaimLine, DeleteAccountPage, KeyLine, ManagePage
-from web.claim_pages import STATES, claim_facts, places_in_words
+from web.claim_pages import claim_facts, places_in_words, state_in_words
 from web.deps import SAME_ORIGIN, PagesDep, RegistryDep, SettingsDep
 from web.visitors import HOME, Visitor, VisitorDep, sign_out_browser, to_sign_in
 
@@ -220,7 +220,7 @@ def _line(claim: Claim) -> ClaimLine:
     works = [f"{n:,} {one if n == 1 else many}" for n, one, many in counts if n]
     what = ", ".join([*works, *filter(None, [places_in_words(claim)])])
     grant = "granted: " if claim.preference == "train-ai=y" else ""
-    return ClaimLine(claim.id, manage_href(claim.id, ""), claim.received_at, grant + what, STATES[claim.state])
+    return ClaimLine(claim.id, manage_href(claim.id, ""), claim.received_at, grant + what, state_in_words(claim))
 
 
 def _key_line(key: ApiKey, now: datetime) -> KeyLine:

@@ -246,7 +246,7 @@ def claim_facts(claim: Claim, *, is_logged: bool) -> ClaimFacts:
     return ClaimFacts(
         id=claim.id,
         state=claim.state,
-        state_words=STATES[claim.state],
+        state_words=state_in_words(claim),
         assurance=claim.assurance,
         acting_as=claim.acting_as,
         received_at=claim.received_at,
@@ -258,6 +258,13 @@ def claim_facts(claim: Claim, *, is_logged: bool) -> ClaimFacts:
         receipt_href=f"/v1/receipts/{claim.id}" if is_logged else "",
         receipt_name=f"heldout-receipt-{claim.id[:8]}.json",
     )
+
+
+def state_in_words(claim: Claim) -> str:
+    """The state of a claim or, where its subjects differ, of how many."""
+    if len(claim.subject_states) < 2:
+        return STATES[claim.state]
+    return ", ".join(f"{n:,} {STATES[state]}" for state, n in claim.subject_states.items())
 
 
 def places_in_words(claim: Claim) -> str:

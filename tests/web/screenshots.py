@@ -112,7 +112,7 @@ def steps() -> dict[str, Step]:
         "results-picture": search_with_a_picture,
         "confirm": tick_and_check,
         "done": lambda page: page.get_by_role("button", name="Opt them out").click(),
-        "claim": lambda page: page.get_by_role("link", name="/claims/").click(),
+        "claim": lambda page: page.get_by_role("link", name="/claims/").first.click(),
         "results-opted-out": search_with_a_picture,
         "results-empty": lambda page: visit(page, "/search?q=https://nowhere.example/castle.png"),
         "results-narrowed": lambda page: visit(page, f"/search?q={QUERY}&side=256&kind=similar&left=1"),

@@ -368,6 +368,15 @@ def test_a_claim_without_an_account_is_taken_back_with_its_secret_alone(site: Te
     assert (again.status_code, again.json()["state"]) == (200, "withdrawn")
 
 
+def test_a_claim_whose_parts_differ_says_how_many_count(site: TestClient) -> None:
+    body = {"subjects": [*WORK["subjects"], {"kind": "host", "host": "jane.example"}]}
+    made = site.post("/v1/claims", json=body).json()
+    shown = page(site, f"/claims/{made['id']}").one("main").text
+    assert "1 in force, 1 waiting for proof" in shown
+    assert "1 address ; 1 site" in shown
+    assert "not whole sites and profiles yet" in shown
+
+
 def test_a_claim_sent_twice_gives_the_same_secret(site: TestClient) -> None:
     first, second = (claim(site, **{"Idempotency-Key": "k"}) for _ in range(2))
     assert first == second

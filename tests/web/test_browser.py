@@ -155,7 +155,7 @@ def test_the_same_way_without_javascript(plain_page: Page, picture: bytes, tmp_p
     page.get_by_role("button", name="Opt them out").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your opt-out is recorded")
     receipt = download_receipt(page, tmp_path)
-    page.get_by_role("link", name="/claims/").click()
+    page.get_by_role("link", name="/claims/").first.click()
     expect(page.get_by_text("In force", exact=True)).to_be_visible()
     page.goto("/labs")
     assert verify_receipt(receipt, page.locator("dd code[data-copy-text]").inner_text())
@@ -320,6 +320,9 @@ def opened_pages(page: Page, picture: bytes) -> Iterator[str]:
         "/search?q=red+shapes",
         "/search?q=night&as=caption",
         "/search?q=nobody.example",
+        "/search?q=shapes&as=caption&host=ota.example&safety=safe",
+        "/search?q=shapes&side=7",
+        "/search?q=https://jane.example/art/0.png",
         "/labs",
         "/about",
     ):
@@ -339,7 +342,7 @@ def opened_pages(page: Page, picture: bytes) -> Iterator[str]:
     page.get_by_role("button", name="Opt them out").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your opt-out is recorded")
     yield "done"
-    page.get_by_role("link", name="/claims/").click()
+    page.get_by_role("link", name="/claims/").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("An opt-out and its receipt")
     yield "claim"
 
@@ -359,7 +362,7 @@ def test_no_page_has_an_accessibility_fault(browser: Browser, address: str, pict
         ]
     context.close()
     assert {name: found for name, found in faults.items() if found} == {}
-    assert len(faults) == 11
+    assert len(faults) == 14
 
 
 def test_no_page_is_wider_than_a_phone(browser: Browser, address: str, picture: bytes) -> None:
