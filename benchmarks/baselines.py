@@ -14,7 +14,10 @@ from typing import Any, Final
 
 import faiss
 import numpy as np
-from autofaiss.external.optimize import get_optimal_index_keys_v2, get_optimal_train_size
+from autofaiss.external.optimize import (  # type: ignore[import-untyped] # not among our dependencies
+    get_optimal_index_keys_v2,
+    get_optimal_train_size,
+)
 
 from benchmarks.vectors import Data, iter_unit, prepare, unit
 

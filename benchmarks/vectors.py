@@ -10,7 +10,7 @@ what is seen might; `text`, which have a mean of their own and find their best p
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -133,12 +133,10 @@ def _make(path: Path, answers: Path, n: int, d: int, seed: int) -> None:
         "text": generator.draw_texts(N_TEXT),
     }
     found = {kind: exact(rows, asked, 10) for kind, asked in queries.items()}
-    np.savez(
-        answers,
-        **queries,
-        **{f"{kind}_cosines": cosines for kind, (cosines, _) in found.items()},
-        **{f"{kind}_truth": ids for kind, (_, ids) in found.items()},
-    )
+    said: dict[str, Any] = dict(queries)
+    said |= {f"{kind}_cosines": cosines for kind, (cosines, _) in found.items()}
+    said |= {f"{kind}_truth": ids for kind, (_, ids) in found.items()}
+    np.savez(answers, **said)
 
 
 def _make_rows(generator: Generator, path: Path, n: int) -> None:
