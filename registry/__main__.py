@@ -102,6 +102,8 @@ def publish(
             "Run python -m registry keygen --renew-root where root.pem is.",
             err=True,
         )
+    if published.witnesses and published.witnesses.is_alarm:  # all is published, and somebody must look
+        sys.exit(int(ExitCode.VERIFICATION_FAILED))
 
 
 @app.command()

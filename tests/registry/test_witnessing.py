@@ -5,11 +5,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from heldout.checkpoint import Checkpoint, Signer, Verifier, open_checkpoint, sign_checkpoint
 from heldout.errors import ConflictError, VerificationError
 from heldout.receipts import parse_tlog_proof, verify_receipt
 from heldout.witnesses import WitnessPolicy
+from registry.__main__ import app
 from registry.keys import load_keys
 from registry.log import Sequencer
 from registry.service import Registry
@@ -256,3 +258,34 @@ def test_cosignatures_never_move_the_checkpoint(world: World, tmp_path: Path, cl
     with pytest.raises(VerificationError, match="cannot replace"):
         sequencer.replace_signatures(world.note, old + line)
     assert open_checkpoint(world.note, keys.log.verifier).size == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "seen", "is_asleep", "code", "words"),
+    [
+        ("witness", None, False, 0, "has enough cosignatures"),
+        ("witness", None, True, 3, "answered 503"),
+        ("witness", (9, bytes(32)), False, 4, "ALARM"),
+        ("publish", None, True, 0, "warning: witness w1: answered 503"),
+        ("publish", (9, bytes(32)), False, 4, "ALARM"),
+    ],
+)
+def test_commands_tell_and_exit(
+    world: World,
+    database_url: str,
+    *,
+    command: str,
+    seen: tuple[int, bytes] | None,
+    is_asleep: bool,
+    code: int,
+    words: str,
+) -> None:
+    world.registry.sequence()
+    for witness in world.witnesses[1:]:
+        witness.is_asleep = is_asleep
+    if seen is not None:
+        world.witnesses[0].seen[ORIGIN] = seen
+    environment = {"HELDOUT_STATE_DIR": str(world.registry.state_dir), "HELDOUT_DATABASE_URL": database_url}
+    result = CliRunner().invoke(app, [command], env=environment)
+    assert result.exit_code == code
+    assert words in result.output
