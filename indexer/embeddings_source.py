@@ -5,11 +5,11 @@ to length one; a row that has none (zeros, or not finite) is a sample without an
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from indexer.batches import Batch, make_batch
 from indexer.parquet_rows import iter_tables, open_parquet
 from indexer.planning import Shard
 from indexer.repeats import Repeats
-from indexer.samples import STATUS_NOT_FETCHED, map_columns
+from indexer.samples import STATUS_NOT_FETCHED, ColumnMapping, map_columns
 
 NO_DIRECTION = "embedding of zeros, or not finite"
 _DAMAGE = (OSError, EOFError, ValueError, TypeError, ArithmeticError, SyntaxError, TokenError, LookupError, MemoryError)
@@ -58,23 +58,51 @@ class EmbeddingsReader:
 
     def batches(self) -> Iterator[Batch]:
         """As `ShardReader.batches`."""
-        repeats = Repeats(self.notes)
-        row = 0
-        for table in iter_tables(self._file, self._path):
-            batch = make_batch(
-                table,
-                self.mapping,
-                [None] * len(table),
-                row=row,
-                missing=STATUS_NOT_FETCHED,
-                shard=self._path.stem,
-                notes=self.notes,
-            )
-            yield repeats.watch(with_embeddings(batch, self._embeddings[row : row + len(table)], self.notes))
-            row += len(table)
-        if row != self.n_rows:
-            raise InputError(f"{self._path} is damaged: it has {row:,} rows and says {self.n_rows:,}; get it again")
-        repeats.close()
+        tables = iter_tables(self._file, self._path)
+        yield from embedded_batches(self, tables, self._read, shard=self._path.stem, path=self._path)
+
+    def _read(self, row: int, n: int) -> npt.NDArray[Any]:
+        return self._embeddings[row : row + n]
+
+
+class Described(Protocol):
+    """What `embedded_batches` needs to know of a reader."""
+
+    n_rows: int
+    mapping: ColumnMapping
+    notes: Counter[str]
+
+
+def embedded_batches(
+    reader: Described,
+    tables: Iterable[pa.Table],
+    read: Callable[[int, int], npt.NDArray[Any]],
+    *,
+    shard: str,
+    path: Path,
+) -> Iterator[Batch]:
+    """Batches of tables of metadata with the rows that `read` gives from a row on.
+
+    Raises:
+        InputError: `path`, which holds the tables, has another number of rows than it said.
+    """
+    repeats = Repeats(reader.notes)
+    row = 0
+    for table in tables:
+        batch = make_batch(
+            table,
+            reader.mapping,
+            [None] * len(table),
+            row=row,
+            missing=STATUS_NOT_FETCHED,
+            shard=shard,
+            notes=reader.notes,
+        )
+        yield repeats.watch(with_embeddings(batch, read(row, len(table)), reader.notes))
+        row += len(table)
+    if row != reader.n_rows:
+        raise InputError(f"{path} is damaged: it has {row:,} rows and says {reader.n_rows:,}; get it again")
+    repeats.close()
 
 
 def with_embeddings(batch: Batch, rows: npt.NDArray[Any], notes: Counter[str]) -> Batch:

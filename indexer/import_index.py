@@ -21,13 +21,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from heldout.errors import InputError
-from indexer.batches import Batch, make_batch
-from indexer.embeddings_source import with_embeddings
+from indexer.batches import Batch
+from indexer.embeddings_source import embedded_batches
 from indexer.parquet_rows import TABLE_ROWS, iter_tables, open_parquet
 from indexer.planning import IndexPart, Kind, Shard, plan_shards
 from indexer.precomputed import bring_embeddings
-from indexer.repeats import Repeats
-from indexer.samples import STATUS_NOT_FETCHED, map_columns, text_column
+from indexer.samples import map_columns, text_column
 
 ROWS_PER_SHARD: Final = 1_000_000
 """Of an Arrow or HDF5 file; a parquet file is one shard."""
@@ -130,26 +129,13 @@ class IndexReader:
 
     def batches(self) -> Iterator[Batch]:
         """As `ShardReader.batches`."""
-        repeats = Repeats(self.notes)
-        row = 0
-        for table in self._table.read(self._part.first_row, self._part.n):
-            batch = make_batch(
-                table,
-                self.mapping,
-                [None] * len(table),
-                row=row,
-                missing=STATUS_NOT_FETCHED,
-                shard=self._name,
-                notes=self.notes,
-            )
-            vectors = self._vectors.read(self._part.first_id + row, len(table))
-            if self._vectors.quantised:
-                self.notes[QUANTISED] += len(table)
-            yield repeats.watch(with_embeddings(batch, vectors, self.notes))
-            row += len(table)
-        if row != self.n_rows:
-            raise InputError(f"{self._path} is damaged: it has {row:,} rows and says {self.n_rows:,}; get it again")
-        repeats.close()
+        tables = self._table.read(self._part.first_row, self._part.n)
+        yield from embedded_batches(self, tables, self._read, shard=self._name, path=self._path)
+
+    def _read(self, row: int, n: int) -> npt.NDArray[np.float32]:
+        if self._vectors.quantised:
+            self.notes[QUANTISED] += n
+        return self._vectors.read(self._part.first_id + row, n)
 
 
 @dataclass(frozen=True)
