@@ -23,13 +23,23 @@ from heldout.errors import InputError
 from heldout.fetching import USER_AGENT, Fetched, Fetcher, FetchLimits
 from heldout.resolving import NameServerResolver
 from indexer.batches import Batch
+from indexer.machine import available_memory
 from indexer.readers import BATCH_BYTES, PICTURE_BATCH
 from indexer.samples import STATUS_NOT_FETCHED, STATUS_OK
 
-HELD_BYTES: Final = 256 * 1024 * 1024
-"""Bytes of pictures that wait for the rows before them; one picture of each shard may go beyond."""
-AHEAD: Final = 8
-"""Rows under way for each request in the air: most wait for their host's turn."""
+HELD_BYTES: Final = 1024 * 1024 * 1024
+"""Bytes of pictures that wait for the rows before them, where memory is plenty: one that never comes holds up some ten
+thousand that have. One picture of each shard may go beyond."""
+HELD_PART: Final = 8
+"""Part of free memory that they may take up at most."""
+AHEAD: Final = 8192
+"""Rows of a shard under way: in the air, come already, or waiting for their host's turn."""
+_FIRST_MEAN: Final = 100_000.0
+"""Bytes of a picture before any has come."""
+_MEAN_OVER: Final = 64
+"""Pictures that the mean size goes back."""
+_FILLED: Final = 0.8
+"""Part of the space that is expected to be taken; the rest is for pictures above the mean."""
 _LOOK_S: Final = 0.5
 """Between two looks at whether the run is to end."""
 
@@ -49,7 +59,8 @@ class FetchOptions:
     """Networks that are never asked."""
     name_server: str | None = None
     """`address` or `address:port`; the system's resolver where it is not given."""
-    held_bytes: int = HELD_BYTES
+    held_bytes: int | None = None
+    """Of pictures that wait for others; by the machine's memory where it is not given."""
 
     def make_fetcher(self) -> Fetcher:
         """A fetcher as told.
@@ -71,6 +82,11 @@ def _network(text: str) -> IPv4Network | IPv6Network:
         ) from error
 
 
+def _held_bytes() -> int:
+    free = available_memory()
+    return HELD_BYTES if free is None else min(HELD_BYTES, free // HELD_PART)
+
+
 class FetchStage:
     """Fetches for any number of shards, from any thread; a context manager.
 
@@ -80,11 +96,10 @@ class FetchStage:
 
     def __init__(self, options: FetchOptions) -> None:
         self._fetcher = options.make_fetcher()
-        self._options = options
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
         self._stack = AsyncExitStack()
-        self._space = _Space(options.held_bytes)
+        self._space = _Space(options.held_bytes or _held_bytes(), options.limits.concurrency)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -115,7 +130,7 @@ class FetchStage:
         Raises:
             InputError: as the source does, after the rows before it.
         """
-        flow = _Flow(self._fetcher, self._space, source, AHEAD * self._options.limits.concurrency)
+        flow = _Flow(self._fetcher, self._space, source)
         self._submit(flow.start()).result()
         try:
             while (batch := self._wait(self._submit(flow.next()), check)) is not None:
@@ -140,22 +155,40 @@ class NoRoomError(Exception):
 class _Space:
     """Bytes that pictures take up while they wait.
 
-    Fetches begin while half of it is free, and one that outgrows the rest ends and begins again later: waiting half-way
-    would keep its place, which the row that is wanted next may need. That row always gets what it asks for.
+    A fetch begins when there is room for it and for those in the air, by the size of the pictures so far. One that
+    finds none half-way ends and begins again later: waiting there would keep its turn at its host, which the row that
+    is wanted next may need. That row always gets what it asks for.
     """
 
-    def __init__(self, n_bytes: int) -> None:
+    def __init__(self, n_bytes: int, concurrency: int) -> None:
         self._n_bytes = n_bytes
+        self._concurrency = concurrency
         self._held = 0
-        self._changed = asyncio.Condition()
+        self._begun = 0
+        self._mean = _FIRST_MEAN
+        self._waiting: list[tuple[asyncio.Future[None], Callable[[], bool]]] = []
 
-    async def wait(self, is_first: Callable[[], bool]) -> None:
-        """Until a fetch may begin."""
-        if self._held > self._n_bytes // 2:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._held <= self._n_bytes // 2 or is_first())
+    async def begin(self, is_first: Callable[[], bool]) -> None:
+        """Wait until a fetch may begin; `end` when it has ended."""
+        while not (self._is_open() or is_first()):
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append((waiter, is_first))
+            await waiter
+        self._begun += 1
+
+    def end(self, n_bytes: int | None) -> None:
+        """It ended, with a body of so many bytes or with none."""
+        self._begun -= 1
+        if n_bytes is not None:
+            self._mean += (n_bytes - self._mean) / _MEAN_OVER
+        self.tell()
+
+    def _is_open(self) -> bool:
+        expected = self._held + min(self._begun + 1, self._concurrency) * self._mean
+        return expected <= self._n_bytes * _FILLED
 
     def take(self, n_bytes: int, *, is_first: bool) -> None:
+        """A picture grows."""
         if self._held + n_bytes > self._n_bytes and not is_first:
             raise NoRoomError
         self._held += n_bytes
@@ -164,9 +197,16 @@ class _Space:
         """To be followed by `tell`."""
         self._held -= n_bytes
 
-    async def tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    def tell(self) -> None:
+        """Let those begin that may."""
+        is_open, waiting = self._is_open(), self._waiting
+        self._waiting = []
+        for waiter, is_first in waiting:
+            if is_open or is_first():
+                if not waiter.done():  # cancelled
+                    waiter.set_result(None)
+            else:
+                self._waiting.append((waiter, is_first))
 
 
 class _Room:
@@ -182,10 +222,12 @@ class _Room:
 
     def grow(self, n_bytes: int) -> None:
         self._flow.space.take(n_bytes, is_first=self.is_first())
+        self._flow.held += n_bytes
         self._held += n_bytes
 
     def clear(self) -> None:
         self._flow.space.give(self._held)
+        self._flow.held -= self._held
         self._held = 0
 
 
@@ -209,13 +251,15 @@ class _End:
 class _Flow:
     """One shard's rows on their way, in one event loop."""
 
-    def __init__(self, fetcher: Fetcher, space: _Space, source: Iterator[Batch], ahead: int) -> None:
+    def __init__(self, fetcher: Fetcher, space: _Space, source: Iterator[Batch]) -> None:
         self.space = space
         self.first = 0
         """Number of the row that is wanted next."""
+        self.held = 0
+        """Bytes of its pictures."""
         self._fetcher = fetcher
         self._source = source
-        self._line: asyncio.Queue[_Place | _End] = asyncio.Queue(ahead)
+        self._line: asyncio.Queue[_Place | _End] = asyncio.Queue(AHEAD)
         self._taken: _Place | _End | None = None
         """Out of the line, and of another batch than the rows before it."""
         self._under_way: set[asyncio.Task[Fetched]] = set()
@@ -236,6 +280,7 @@ class _Flow:
                     place = _Place(batch, row)
                     if (url := wanted.get(row)) is not None:
                         place.room = _Room(self, number)
+                        await self.space.begin(place.room.is_first)
                         place.task = asyncio.create_task(self._fetch(url, place.room))
                         self._under_way.add(place.task)
                         place.task.add_done_callback(self._under_way.discard)
@@ -246,13 +291,19 @@ class _Flow:
             await self._line.put(_End(error))
 
     async def _fetch(self, url: str, room: _Room) -> Fetched:
+        """Fetch what has begun."""
         while True:
-            await self.space.wait(room.is_first)
+            n_bytes = None
             try:
-                return await self._fetcher.get(url, room=room)
+                fetched = await self._fetcher.get(url, room=room)
+                n_bytes = len(fetched.body) if fetched.ok else None
             except NoRoomError:
                 room.clear()
-                await self.space.tell()
+            else:
+                return fetched
+            finally:
+                self.space.end(n_bytes)
+            await self.space.begin(room.is_first)
 
     async def next(self) -> Batch | None:
         """The next rows, or None at the end."""
@@ -272,7 +323,7 @@ class _Flow:
             found.append(fetched)
             n_bytes += 0 if fetched is None else len(fetched.body)
             self.first += 1
-            await self.space.tell()
+            self.space.tell()
         if not places:
             if isinstance(self._taken, _End) and self._taken.error is not None:
                 raise self._taken.error
@@ -280,7 +331,7 @@ class _Flow:
         for place in places:
             if place.room is not None:
                 place.room.clear()  # the caller has them now
-        await self.space.tell()
+        self.space.tell()
         return _fill(places, found)
 
     def _end(self) -> None:
@@ -292,6 +343,8 @@ class _Flow:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.space.give(self.held)
+        self.space.tell()
 
 
 def _wanted(batch: Batch) -> dict[int, str]:

@@ -230,6 +230,7 @@ def test_a_shard_that_is_left_early_leaves_nothing_behind(tmp_path: Path, many: 
         batches = stage.batches(read(source))
         assert len(next(batches).table) == 128
         batches.close()  # type: ignore[attr-defined] # a generator
+        assert (stage._space._held, stage._space._begun) == (0, 0)
         assert len(rows_of(stage.batches(read(source)))) == 1000
     assert threading.active_count() == before
 
