@@ -14,8 +14,7 @@ from heldout.fingerprints import MATCH_DISTANCE, distances
 from heldout.records import Sample
 from indexer.generation import Generation
 from indexer.orientations import N_ORIENTATIONS, orientations
-from search.copies import _nearest as nearest_of
-from search.copies import is_busy
+from search.copies import is_busy, nearest_of
 from search.groups import MAX_MEMBERS, Link
 from search.merge import Ref
 from search.reading import Reading
