@@ -1,5 +1,6 @@
 """A log in memory that can be made to lie: the tree is made from RFC 6962's definition, each time anew."""
 
+import gzip
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ class LyingLog:
     requests: list[str] = field(default_factory=list)
     fails_after: int | None = None
     """The connection breaks after so many requests."""
+    is_gzipped: bool = False
+    """Bundles are served compressed, asked for or not, as tlog-tiles allows."""
     n_lists: int = 0
 
     def add(self, *leaves: Leaf | bytes) -> "LyingLog":
@@ -73,6 +76,8 @@ class LyingLog:
             raise httpx.ConnectError("the line went dead", request=request)
         if path not in self.files:
             return httpx.Response(404)
+        if self.is_gzipped and "entries" in path:
+            return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=gzip.compress(self.files[path]))
         return httpx.Response(200, content=self.files[path])
 
 

@@ -122,6 +122,12 @@ def test_a_partial_tile_that_made_way_for_the_full_one_is_no_alarm(world: World)
     assert world.follow().size == 300
 
 
+def test_bundles_may_come_compressed(world: World) -> None:
+    world.log.is_gzipped = True
+    world.log.fill(300).publish()
+    assert world.follow().n_read == 300
+
+
 def fork(log: LyingLog, at: int) -> None:
     """Another history from this entry on."""
     log.entries[at] = log.entries[at].replace(b'"version":', b'"version":9')
