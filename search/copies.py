@@ -1,4 +1,4 @@
-"""Samples near to a picture by PDQ in any orientation, and which pictures are busy enough for that to mean something."""
+"""Samples near to a picture by PDQ in any orientation, and which pictures are busy enough for that to mean a copy."""
 
 from collections.abc import Iterable, Sequence
 
