@@ -103,6 +103,12 @@ class Probes:
         self._places = np.array(places)
         self._masks, self._bases = np.array(masks), np.array(bases)
 
+    @property
+    def work(self) -> float:
+        """Places looked at for one query, about: words, and the hashes that have them."""
+        shares = sum(2.0**-width for width in self._cut.widths) / self._cut.n_words
+        return len(self._masks) * (1 + len(self._hashes) * shares)
+
     def near(
         self, queries: npt.NDArray[np.uint8], radius: int = MATCH_DISTANCE
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint16]]:

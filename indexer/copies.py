@@ -19,6 +19,9 @@ from heldout.pdq_index import FEW_WORDS, FEW_WORDS_FROM, MANY_WORDS, Cut, Probes
 FLAT_UP_TO: Final = 50_000
 """Hashes up to which comparing all of them, in 8 orientations, is as fast: 0.4 ms."""
 HASHES_FILE, ROWS_FILE, STARTS_FILE = "pdq.npy", "pdq_rows.npy", "pdq_starts.npy"
+_AT_ONCE: Final = 256
+_WORK: Final = 4_000_000
+"""Places looked at for as many queries: some 40 bytes each, for a moment."""
 
 Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
 
@@ -53,6 +56,11 @@ class PdqIndex:
         """The hashes in some rows."""
         return np.asarray(self._hashes[rows])
 
+    @property
+    def n_at_once(self) -> int:
+        """Queries whose candidates lie side by side in memory without taking much of it."""
+        return 8 * _AT_ONCE if self._probes is None else max(8, int(_WORK / self._probes.work))
+
     def search(self, queries: npt.NDArray[np.uint8], radius: int) -> list[Found]:
         """For each of (q, 32) uint8: (positions, distances) within `radius`, nearest first, ties by position."""
         owners, found, near = self.pairs(queries, radius)
@@ -70,6 +78,18 @@ class PdqIndex:
         """(query, position, distance) within `radius`, unordered, a pair perhaps repeatedly."""
         if len(queries) == 0 or len(self) == 0:
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint16)
+        step = self.n_at_once
+        parts = [self._pairs(queries[start : start + step], radius) for start in range(0, len(queries), step)]
+        owners = [owner + number * step for number, (owner, _, _) in enumerate(parts)]
+        return (
+            np.concatenate(owners),
+            np.concatenate([found for _, found, _ in parts]),
+            np.concatenate([near for _, _, near in parts]),
+        )
+
+    def _pairs(
+        self, queries: npt.NDArray[np.uint8], radius: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
         if self._probes is not None and radius <= MATCH_DISTANCE:
             return self._probes.near(queries, radius)
         queries = np.ascontiguousarray(queries)

@@ -17,8 +17,8 @@ from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY
 from indexer.copies import PdqIndex
 from indexer.orientations import N_ORIENTATIONS, orientations
 
-_CHUNK: Final = 256
-"""Pictures looked up at once: their candidates' bits lie side by side in memory."""
+_AHEAD: Final = 64
+"""Turns given to a thread before their answers are taken."""
 
 Numbers = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
@@ -78,18 +78,21 @@ def unite_near_hashes(
         quality: PDQ quality of each row of the index.
         workers: Threads.
     """
+    step = max(1, index.n_at_once // N_ORIENTATIONS)
 
     def near(start: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         faiss.omp_set_num_threads(1)
-        part = rows[start : start + _CHUNK]
+        part = rows[start : start + step]
         owners, found, _ = index.pairs(orientations(index.hashes(part)).reshape(-1, 32), MATCH_DISTANCE)
         asked = part[owners // N_ORIENTATIONS]
         linked = (found != asked) & (quality[found] >= MIN_QUALITY)
         return ids[asked[linked]], ids[found[linked]]
 
     with ThreadPoolExecutor(workers) as pool:
-        for left, right in pool.map(near, range(0, len(rows), _CHUNK)):
-            unite(groups, left, right)
+        starts = range(0, len(rows), step)
+        for at in range(0, len(starts), _AHEAD * workers):
+            for left, right in pool.map(near, starts[at : at + _AHEAD * workers]):
+                unite(groups, left, right)
 
 
 def write_groups(groups: Numbers, groups_file: Path, grouped_file: Path) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from heldout.fingerprints import MATCH_DISTANCE, distances
 from heldout.pdq_index import FEW_WORDS, MANY_WORDS, Cut
+from indexer import copies
 from indexer.copies import PdqIndex, build_pdq_index
 
 KINDS = {"flat": None, "multi-hash 16/1": MANY_WORDS, "multi-hash 13/2": Cut(13, 2)}
@@ -55,6 +56,14 @@ def test_a_copy_at_the_very_edge_is_found_however_its_bits_are_spread(tmp_path: 
     answers = index.search(queries, 31)
     assert [near.tolist() for _, near in answers] == [[31]] * len(even)
     assert not any(len(found) for found, _ in index.search(queries, 30))
+
+
+def test_many_queries_are_answered_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "_WORK", 5_000)
+    hashes = np.random.default_rng(6).integers(0, 256, (500, 32), dtype=np.uint8)
+    index = _index(tmp_path, hashes, "multi-hash 16/1")
+    assert index.n_at_once < 100
+    assert [found.tolist() for found, _ in index.search(hashes, 31)] == [[row] for row in range(500)]
 
 
 @pytest.mark.parametrize("cut", [MANY_WORDS, FEW_WORDS, Cut(13, 2)])
