@@ -9,6 +9,7 @@ Source: https://c2sp.org/tlog-witness. Nothing is remembered: a witness says its
 
 import logging
 import re
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from registry.log import Sequencer
 POLICY_FILE: Final = "witnesses.policy"
 TIMEOUT_S: Final = 10.0
 """For connecting, and between two bytes."""
+TOTAL_S = 30.0
+"""For all of an answer: publishing waits for it."""
 MAX_ANSWER_BYTES: Final = 100_000
 """16 ML-DSA-44 cosignatures have some 55 kB."""
 
@@ -187,8 +190,11 @@ class _Exchange:
         proof = "".join(f"{to_base64(node)}\n" for node in self._reader.consistency_proof(old_size))
         body = f"old {old_size}\n{proof}\n{self._note}".encode()
         data = bytearray()
+        deadline = time.monotonic() + TOTAL_S
         with self._client.stream("POST", url, content=body) as response:
             for chunk in response.iter_bytes():
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout(f"its answer took more than {TOTAL_S:.0f} s")
                 data += chunk
                 if len(data) > MAX_ANSWER_BYTES:
                     break

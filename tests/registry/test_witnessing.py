@@ -11,6 +11,7 @@ from heldout.checkpoint import Checkpoint, Signer, Verifier, open_checkpoint, si
 from heldout.errors import ConflictError, VerificationError
 from heldout.receipts import parse_tlog_proof, verify_receipt
 from heldout.witnesses import WitnessPolicy
+from registry import witnessing
 from registry.__main__ import app
 from registry.keys import load_keys
 from registry.log import Sequencer
@@ -135,6 +136,17 @@ def test_an_unreachable_witness_is_told_of(world: World) -> None:
     assert report is not None
     assert report.is_enough
     assert "witness w0: could not be asked" in report.lines()[0]
+
+
+def test_a_witness_that_never_comes_to_an_end_does_not_hold_up_publishing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witnessing, "TOTAL_S", 0.3)
+    world.witnesses[0].is_slow = True
+    report = world.registry.publish().witnesses
+    assert report is not None
+    assert report.is_enough
+    assert "could not be asked (its answer took more than" in report.lines()[0]
 
 
 def test_a_damaged_policy_is_told_of_and_the_list_is_published(world: World) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -37,6 +37,8 @@ class WitnessServer:
     is_asleep: bool = False
     answer: bytes | None = None
     """Say this instead of a cosignature."""
+    is_slow: bool = False
+    """Give the answer a byte at a time."""
     at: int | None = None
     """Sign for this time instead of now."""
     n_requests: int = 0
@@ -98,7 +100,11 @@ def witness_server(key: Witness, logs: dict[str, str]) -> Iterator[WitnessServer
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            with suppress(ConnectionError):  # whoever asked may have had enough
+                for byte in data if witness.is_slow else []:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.05)
+                self.wfile.write(b"" if witness.is_slow else data)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
             pass
