@@ -94,9 +94,12 @@ def _caller_with(registry_dependency: params.Depends) -> Callable[..., ApiKey | 
     def caller(
         registry: Annotated[Registry, registry_dependency],
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+        authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
     ) -> ApiKey | None:
         """The key somebody calls with; None without one. A key that does not work is never no key."""
         if credentials is None:
+            if authorization is not None:
+                raise _unauthorised("Give a key of your account as Authorization: Bearer heldout_...")
             return None
         key = registry.accounts.check_key(credentials.credentials)
         if key is None:

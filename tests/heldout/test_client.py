@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from heldout.client import Client
-from heldout.errors import ConflictError, HeldoutError, InputError, NotFoundError, UnavailableError
+from heldout.errors import AccessError, ConflictError, HeldoutError, InputError, NotFoundError, UnavailableError
 from heldout.records import ClaimRequest, SearchResult, UrlSubject
 
 CLAIM = {
@@ -117,3 +117,38 @@ def test_silence_and_bad_addresses_are_told_apart() -> None:
         client_of(silence).datasets()
     with pytest.raises(InputError, match="address"):
         Client("registry.example").datasets()
+
+
+def test_a_key_goes_out_with_every_request_and_is_needed_for_ones_own() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"claims": [CLAIM], "next_cursor": "1-a"})
+
+    client = Client("http://registry.example", key="heldout_a_b", transport=httpx.MockTransport(answer))
+    with client:
+        assert [claim.id for claim in client.claims(cursor="2-b").claims] == [CLAIM["id"]]
+    assert seen[0].headers["authorization"] == "Bearer heldout_a_b"
+    assert seen[0].url.params["cursor"] == "2-b"
+    with pytest.raises(InputError, match="key"):
+        Client("http://registry.example", key="heldout_\n")
+
+
+def test_a_claim_is_taken_back_with_its_secret() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == f"/v1/claims/{CLAIM['id']}/withdraw"
+        assert json.loads(request.content) == {"secret": "mine"}
+        return httpx.Response(200, json=CLAIM | {"state": "withdrawn"})
+
+    with client_of(answer) as client:
+        assert client.withdraw(str(CLAIM["id"]), secret="mine").state == "withdrawn"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_is_not_ones_own_is_an_error_of_its_own(status: int) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, json={"detail": "Not yours."})
+
+    with client_of(answer) as client, pytest.raises(AccessError, match=r"registry\.example says: Not yours\."):
+        client.claims()

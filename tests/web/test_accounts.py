@@ -284,6 +284,9 @@ def test_a_key_that_does_not_work_is_never_no_key(site: TestClient, value: str) 
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
         assert answer.headers["content-type"] == "application/problem+json"
     assert site.get("/v1/claims").status_code == 401
+    for header in (b"Basic amFuZTpqYW5l", b"heldout_aaaaaaaa_" + b"a" * 32, b"Bearer", b""):
+        answer = site.post("/v1/claims", json=WORK, headers=[(b"authorization", header)])
+        assert answer.status_code == 401, header
 
 
 def test_a_key_is_replaced_and_removed_from_the_page(site: TestClient, settings: Settings) -> None:
@@ -373,7 +376,7 @@ def test_a_claim_whose_parts_differ_says_how_many_count(site: TestClient) -> Non
     made = site.post("/v1/claims", json=body).json()
     shown = page(site, f"/claims/{made['id']}").one("main").text
     assert "1 in force, 1 waiting for proof" in shown
-    assert "1 address ; 1 site" in shown
+    assert "1 address; 1 site" in shown
     assert "not whole sites and profiles yet" in shown
 
 

@@ -58,3 +58,27 @@ def test_the_secret_does_not_show() -> None:
 def test_a_contact_is_somewhere_to_write_to(contact: str) -> None:
     with pytest.raises(ValidationError, match="HELDOUT_CONTACT"):
         Settings(contact=contact)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"mail": "outbox:"}, "must be smtp"),
+        ({"mail": "console:"}, "must be smtp"),
+        ({"mail": "smtp://mail.example"}, "HELDOUT_MAIL_FROM is the development default"),
+        ({"mail": "smtp://mail.example", "mail_from": "nobody"}, "give an e-mail address"),
+        ({"mail": "smtp://mail.example", "mail_from": "a@b.example\nBcc: c@d.example"}, "give an e-mail address"),
+    ],
+)
+def test_production_sends_mail_properly_or_not_at_all(change: dict[str, str], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Settings.model_validate(GOOD | change)
+
+
+def test_mail_goes_into_files_in_development_and_nowhere_unless_told_in_production() -> None:
+    assert Settings().mail_url == "outbox:"
+    assert Settings.model_validate(GOOD).mail_url is None
+    told = GOOD | {"mail": "smtps://jane:secret-word@mail.example", "mail_from": "heldout@mail.example"}
+    settings = Settings.model_validate(told)
+    assert settings.mail_url == told["mail"]
+    assert "secret-word" not in repr(settings)
