@@ -33,24 +33,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torchvision_shim import ensure_torchvision
 
-ensure_torchvision()
-
-import open_clip  # noqa: E402 - needs the lines above on some machines
-
-from heldout.errors import InputError  # noqa: E402
-from heldout.pictures import decode_picture  # noqa: E402
-from indexer.ingest import ingest  # noqa: E402
-from indexer.machine import count_cores  # noqa: E402
-from indexer.openclip import OpenClipEncoder  # noqa: E402
-from tests.collection import read_pictures  # noqa: E402
+from heldout.errors import InputError
+from heldout.pictures import decode_picture
+from indexer.ingest import ingest
+from indexer.machine import count_cores
+from indexer.openclip import OpenClipEncoder
+from tests.collection import read_pictures
 
 SIDE = 512
 LOOP_BATCH = 64
 MODEL = "ViT-B-32"
+# torch is imported where it is used: decoding processes import this file again, as they do any program's.
 
 
 def main() -> None:
@@ -82,6 +77,12 @@ class Cost(NamedTuple):
 
 def measure(shards: list[Path], n: int, rounds: int, precision: str, folder: Path) -> None:
     """All of them with one precision."""
+    from torchvision_shim import ensure_torchvision
+
+    ensure_torchvision()
+    import open_clip
+    import torch
+
     torch.manual_seed(0)
     model, _, transform = open_clip.create_model_and_transforms(MODEL)
     encoder = OpenClipEncoder(model, open_clip.get_tokenizer(MODEL), tag=MODEL, precision=precision)
@@ -178,6 +179,8 @@ def iter_files(shards: list[Path]) -> Iterator[bytes]:
 
 def run_forward(encoder: OpenClipEncoder, pixels: np.ndarray, threads: int) -> None:
     """`encode_image` alone: on so many threads of one core each, or one of all cores."""
+    import torch
+
     dtype = getattr(torch, encoder.precision)
     tensors = torch.from_numpy(encoder.preprocess.normalise(pixels[: encoder.batch])).to(dtype)
     lengths = [min(encoder.batch, len(pixels) - at) for at in range(0, len(pixels), encoder.batch)]
@@ -200,19 +203,6 @@ def run_ingest(encoder: OpenClipEncoder, shards: list[Path], release: Path) -> N
     ingest(shards, release=release, encoder=encoder)
 
 
-class _Tars(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
-    """Shards dealt out to the loader's processes."""
-
-    def __init__(self, shards: list[Path], transform: Callable[[Image.Image], torch.Tensor]) -> None:
-        self._shards, self._transform = shards, transform
-
-    def __iter__(self) -> Iterator[torch.Tensor]:
-        info = torch.utils.data.get_worker_info()
-        mine = self._shards if info is None else self._shards[info.id :: info.num_workers]
-        for data in iter_files(mine):
-            yield self._transform(Image.open(io.BytesIO(data)).convert("RGB"))
-
-
 def _reader() -> str:
     try:
         import webdataset
@@ -223,17 +213,25 @@ def _reader() -> str:
 
 def run_loop(encoder: OpenClipEncoder, shards: list[Path], transform: Any) -> None:  # noqa: ANN401 - open_clip's
     """The loop that people write: embeddings only, into memory, with torch's own threads."""
+    import torch
+
+    class Tars(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+        """Shards dealt out to the loader's processes."""
+
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            info = torch.utils.data.get_worker_info()
+            mine = shards if info is None else shards[info.id :: info.num_workers]
+            for data in iter_files(mine):
+                yield transform(Image.open(io.BytesIO(data)).convert("RGB"))
+
     try:
         import webdataset
 
-        dataset: Any = (
-            webdataset.WebDataset([str(path) for path in shards], shardshuffle=False)
-            .decode("pil")
-            .to_tuple("jpg")
-            .map_tuple(transform)
-        )
+        urls = [str(path) for path in shards]
+        dataset: Any = webdataset.WebDataset(urls, shardshuffle=False).decode("pil").to_tuple("jpg")
+        dataset = dataset.map_tuple(transform)
     except ImportError:
-        dataset = _Tars(shards, transform)
+        dataset = Tars()
     loader = torch.utils.data.DataLoader(dataset, batch_size=LOOP_BATCH, num_workers=min(count_cores(), len(shards)))
     rows = []
     with torch.inference_mode():

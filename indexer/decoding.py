@@ -13,6 +13,7 @@ import multiprocessing
 import multiprocessing.process
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -218,6 +219,7 @@ _look_at: _LookAt | None = None
 
 
 def _begin_process(memory: "Array[c_ubyte]", shape: tuple[int, ...], preprocess: Preprocess) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes: the run ends its own
     global _look_at  # noqa: PLW0603 - what a pool's process keeps between tasks has nowhere else to be
     pixels = _as_pixels(memory, shape)
     _look_at = lambda picture, block, slot: look(*picture, preprocess, pixels[block, slot])  # noqa: E731
