@@ -32,7 +32,7 @@ SAMPLE_SIDE: Final = 256
 QUERY_KEYPOINTS, SAMPLE_KEYPOINTS = 600, 300
 """At most: a query may be a page with a picture on it."""
 
-MIN_INLIERS, MIN_AGREEMENT, MAX_CONFLICT = 8, 0.75, 0.04
+MIN_INLIERS, MIN_AGREEMENT, MAX_CONFLICT = 14, 0.75, 0.04
 """Of a proof. See `Proof`."""
 FEW_INLIERS, FEW_AGREEMENT, FEW_CONFLICT = 4, 0.85, 0.02
 """Of a proof by fewer keypoints: two thin things of one shape have some in common."""

