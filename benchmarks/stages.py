@@ -13,7 +13,6 @@ Processor time of this process and its children, so that a busy machine shows le
 import argparse
 import io
 import resource
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -122,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
