@@ -126,14 +126,14 @@ def _show(server: str, parts: "Sequence[Part]", unusable: "Sequence[Line]", *, g
     print(f"{'May be trained on' if grant else 'To be opted out'}, at {plain(server)}:")
     n_plain = total("n_plain")
     rest = f" ({n_plain:,} too plain to be recognised: only the very same file)" if n_plain else ""
-    for n, what in (
-        (total("n_image_subjects"), f"pictures, wherever they are{rest}"),
-        (total("n_url_subjects"), "addresses"),
-        (total("n_host_subjects"), "sites, with everything below them"),
-        (total("n_prefix_subjects"), "profiles, with everything below them"),
+    for n, one, many in (
+        (total("n_image_subjects"), f"picture, wherever it is{rest}", f"pictures, wherever they are{rest}"),
+        (total("n_url_subjects"), "address", "addresses"),
+        (total("n_host_subjects"), "site, with everything below it", "sites, with everything below them"),
+        (total("n_prefix_subjects"), "profile, with everything below it", "profiles, with everything below them"),
     ):
         if n:
-            print(f"  {n:,} {what}")
+            print(f"  {n:,} {one if n == 1 else many}")
     for note in dict.fromkeys(note for part in parts for note in part.preview.notes):
         print(f"  {note}")
     _name("said twice, counted once", [line for part in parts for line in part.duplicates])
@@ -158,7 +158,8 @@ def _tell(done: "OptedOut") -> None:
     claim = done.claim
     begin = "Opted out" if claim.preference == "train-ai=n" else "Granted"
     before = "" if done.is_new else ", by an earlier run"
-    print(f"{begin}: claim {claim.id}, {claim.n_subjects:,} in all, {claim.state.replace('_', ' ')}{before}")
+    states = ", ".join(f"{n:,} {state.replace('_', ' ')}" for state, n in claim.subject_states.items())
+    print(f"{begin}: claim {claim.id}: {states}{before}")
     if done.receipt is None:
         complain("the log has not taken it in yet: run this again later to get the receipt")
     else:

@@ -66,7 +66,10 @@ def preview_parts(client: Client, lines: Sequence[Line], **options: Any) -> list
         subjects = [line.subject for line in some if line.subject is not None]
         preview = client.preview(ClaimRequest(subjects=subjects, **options))
         bad = {each.index: Line(some[each.index].where, None, each.reason) for each in preview.unusable}
-        twice = {each.index: Line(some[each.index].where, None, each.reason) for each in preview.duplicates}
+        twice = {
+            each.index: Line(some[each.index].where, None, f"the same as {some[each.same_as or 0].where}")
+            for each in preview.duplicates
+        }
         good = [line for index, line in enumerate(some) if index not in bad and index not in twice]
         parts.append(Part(good, preview, list(twice.values()), list(bad.values())))
     return parts

@@ -143,6 +143,7 @@ class SubjectProblem(Record):
 
     index: int = Field(description="Its place in the request's `subjects`, from 0.")
     reason: str
+    same_as: int | None = Field(default=None, description="Of one said twice: the place of the first.")
 
 
 class ClaimPreview(Record):

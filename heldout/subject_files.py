@@ -97,7 +97,7 @@ def _read_picture(path: Path) -> Line:
     from heldout.pictures import fingerprint
 
     try:
-        mark = fingerprint(path.read_bytes(), name=os.fspath(path))
+        mark = fingerprint(path.read_bytes(), name="it")
     except OSError as error:
         return Line(os.fspath(path), None, f"cannot be read ({error.strerror})")
     except InputError as error:

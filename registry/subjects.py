@@ -49,7 +49,7 @@ def read_subjects(given: Sequence[Subject]) -> Reading:
             continue
         if logged in first:
             reason = f"says the same as subject {first[logged] + 1}"
-            reading.duplicates.append(SubjectProblem(index=index, reason=reason))
+            reading.duplicates.append(SubjectProblem(index=index, reason=reason, same_as=first[logged]))
             continue
         first[logged] = index
         reading.subjects[logged] = url

@@ -152,14 +152,14 @@ def test_a_preview_says_everything_and_stores_nothing(site: Site, capsys: pytest
     assert opt_out(site, "mixed.csv", "--prefix", "https://art.example/jane", "--preview") == 0
     said = capsys.readouterr().out
     for words in (
-        "1 pictures",
-        "1 addresses",
-        "1 sites",
-        "1 profiles",
+        "1 picture, wherever it is",
+        "1 address\n",
+        "1 site, with",
+        "1 profile, with",
         "2 places wait for proof",
         "not whole sites and profiles yet",
         "1 said twice",
-        "mixed.csv:3: says the same as",
+        "mixed.csv:3: the same as mixed.csv:2",
         "4 cannot be used",
         "mixed.csv:3: github.io is shared by many",
         "mixed.csv:4: URL 'ftp://jane.example/b.jpg' is not http",

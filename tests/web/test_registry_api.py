@@ -123,7 +123,9 @@ def test_a_preview_names_every_mistake_by_its_place_and_stores_nothing(site: Tes
     ]
     found = ClaimPreview.model_validate(site.post("/v1/claims/preview", json={"subjects": subjects}).json())
     assert [each.index for each in found.unusable] == [1, 3, 5]
-    assert [(each.index, each.reason) for each in found.duplicates] == [(2, "says the same as subject 1")]
+    assert [(each.index, each.same_as, each.reason) for each in found.duplicates] == [
+        (2, 0, "says the same as subject 1")
+    ]
     assert (found.n_subjects, found.n_url_subjects, found.n_prefix_subjects, found.n_image_subjects) == (3, 1, 1, 1)
     assert (found.n_pending, found.n_plain) == (1, 1)
     assert registry.sequence().size == 0
