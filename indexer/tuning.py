@@ -25,9 +25,11 @@ K: Final = 10
 _MOST, _FEWEST, _WORK = 200, 50, 300_000_000
 """Queries of each kind: as many as compare so many rows, but of these bounds."""
 _COPY_COSINE: Final = 0.9
-_STRANGE: Final = 5.0
-"""Length of what is aside in a `text`, over what points to pictures: 43 texts asked of 1,665 real pictures found as
-much as such queries at 4 to 6."""
+_STRANGE: Final = 2.5
+"""Length of what is aside in a `text`, over what points to pictures."""
+_TEXT_OVER_IMAGE: Final = 3
+"""Lists looked into for texts, over those for pictures, at least: 43 real texts asked of 1,665 pictures needed that,
+when the stand-ins for texts did not."""
 _FURTHER: Final = 2
 """Settings of `NPROBES` tried beyond the first that finds enough: fewer to rank again may make up for them."""
 _PART: Final = 20_000
@@ -61,8 +63,10 @@ def tune(index: ImageIndex, rows: Rows, *, seed: int = 0) -> Tuning:
     image = _cheapest(index, len(rows), both)
     text = _cheapest(index, len(rows), found["text"] / GOALS["text"])
     at = {"image": image, "copy": image, "text": text}
+    of_image, of_text = Width(*_settings(*image)), Width(*_settings(*text))
+    of_text = Width(max(of_text.nprobe, _TEXT_OVER_IMAGE * of_image.nprobe), max(of_text.rerank, 2 * of_image.rerank))
     return Tuning(
-        {"image": Width(*_settings(*image)), "text": Width(*_settings(*text))},
+        {"image": of_image, "text": of_text},
         {kind: round(float(found[kind][place]), 4) for kind, place in at.items()},
     )
 
