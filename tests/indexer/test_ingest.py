@@ -24,19 +24,12 @@ from indexer.onnx_encoder import OnnxEncoder
 from indexer.planning import plan_shards
 from indexer.samples import FIXED_SCHEMA
 from indexer.shards import read_done
+from tests.indexer.releases import bytes_of
 
 
 def _samples(release: Path, shard: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(release / "shards" / shard / "samples.parquet").to_pylist()
     return rows
-
-
-def _bytes(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 def test_a_tar_with_its_parquet_keeps_all_rows_in_order(release: Path, make: Any, encoder: OnnxEncoder) -> None:
@@ -151,10 +144,10 @@ def test_two_columns_of_one_name_set_a_shard_aside(tmp_path: Path, encoder: Onnx
 def test_ingesting_again_adds_nothing(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
     make.tar(tmp_path / "0.tar", make.rows(5))
     ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
-    before = _bytes(tmp_path / "release")
+    before = bytes_of(tmp_path / "release")
     report = ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
     assert (report.ingested, report.skipped, report.n_samples) == ([], ["0"], 0)
-    assert _bytes(tmp_path / "release") == before
+    assert bytes_of(tmp_path / "release") == before
 
 
 class TestBadInput:

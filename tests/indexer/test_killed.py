@@ -26,6 +26,7 @@ from indexer.onnx_encoder import OnnxEncoder
 from indexer.preprocess import Preprocess
 from indexer.shards import lock_release
 from tests.heldout.killing import killed_at
+from tests.indexer.releases import bytes_of
 
 ROOT = Path(__file__).parents[2]
 N_SHARDS = 5
@@ -50,15 +51,7 @@ def whole(source: Path, encoder: OnnxEncoder) -> dict[str, bytes]:
     report = ingest([source], release=release, encoder=encoder, workers=0)
     assert len(report.ingested) == N_SHARDS
     assert set(report.set_aside) == {"00099"}
-    return _bytes(release)
-
-
-def _bytes(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
+    return bytes_of(release)
 
 
 def test_bytes_depend_on_neither_processes_nor_threads(
@@ -69,7 +62,7 @@ def test_bytes_depend_on_neither_processes_nor_threads(
         encoder.threads = threads
         release = tmp_path / f"{workers}-{threads}"
         ingest([source], release=release, encoder=encoder, workers=workers)
-        assert _bytes(release) == whole
+        assert bytes_of(release) == whole
 
 
 def test_killed_before_any_change_on_disk_a_run_ends_with_the_same_bytes(
@@ -82,7 +75,7 @@ def test_killed_before_any_change_on_disk_a_run_ends_with_the_same_bytes(
     while killed_at(step, lambda: ingest(few, release=release, encoder=encoder, workers=0)):
         step += 1
     assert step > 10
-    assert _bytes(release) == wanted
+    assert bytes_of(release) == wanted
 
 
 def test_killed_at_any_time_a_run_ends_with_the_same_bytes(
@@ -97,12 +90,12 @@ def test_killed_at_any_time_a_run_ends_with_the_same_bytes(
         if os.waitpid(child, 0)[1] == signal.SIGKILL:
             n_killed += 1
         else:
-            assert _bytes(release) == whole
+            assert bytes_of(release) == whole
             shutil.rmtree(release)
             n_finished += 1
             assert n_finished < 20, "runs end before they can be killed"
     ingest([source], release=release, encoder=encoder, workers=0)
-    assert _bytes(release) == whole
+    assert bytes_of(release) == whole
 
 
 def _fork(work: Callable[[], object]) -> int:
@@ -134,10 +127,10 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(
     for limit in (200, 3_000, largest - 10):
         assert os.waitstatus_to_exitcode(os.waitpid(_fork(lambda limit=limit: run(limit)), 0)[1]) == 7  # type: ignore[misc]
         assert not [path for path in release.rglob("*.partial") if path.is_dir()]
-        found = _bytes(release)
+        found = bytes_of(release)
         assert found.items() <= whole.items()
     ingest([source], release=release, encoder=encoder, workers=0)
-    assert _bytes(release) == whole
+    assert bytes_of(release) == whole
 
 
 def test_two_runs_at_once_do_not_mix(source: Path, encoder: OnnxEncoder, onnx_folder: Path, tmp_path: Path) -> None:
@@ -219,7 +212,7 @@ def test_decoding_processes_that_are_killed_are_replaced(
     assert killed
     assert running.process.returncode == 0, said.decode()
     ingest([tmp_path / "source"], release=tmp_path / "whole", encoder=encoder, workers=0)
-    assert _bytes(tmp_path / "small") == _bytes(tmp_path / "whole")
+    assert bytes_of(tmp_path / "small") == bytes_of(tmp_path / "whole")
 
 
 class _Deadly(Preprocess):

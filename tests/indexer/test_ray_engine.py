@@ -17,6 +17,7 @@ from indexer.encoder import load_encoder
 from indexer.ingest import ingest, ingest_with
 from indexer.ray_engine import RayEngine, open_ray_engine
 from indexer.stages import Options
+from tests.indexer.releases import bytes_of
 from tests.indexer.test_progress import Told
 
 ROOT = Path(__file__).parents[2]
@@ -56,14 +57,6 @@ def engine(cluster: None, onnx_folder: Path) -> Iterator[RayEngine]:  # noqa: AR
         yield opened
 
 
-def _bytes(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
-
-
 def _actors() -> list[int]:
     """Processes of actors that are at work."""
     found = []
@@ -95,7 +88,7 @@ def test_a_cluster_gives_the_local_engines_bytes_though_an_actor_is_killed(
     far = ingest_with(engine, [source], release=tmp_path / "far", progress=told)
     killer.join(10)
     assert killed
-    assert _bytes(tmp_path / "far") == _bytes(tmp_path / "local")
+    assert bytes_of(tmp_path / "far") == bytes_of(tmp_path / "local")
     assert (far.ingested, far.set_aside, far.statuses, far.reasons) == (
         local.ingested,
         local.set_aside,
