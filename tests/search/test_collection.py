@@ -59,7 +59,7 @@ def test_exact_and_near_labels_are_those_planted_and_what_geometry_adds(
 ) -> None:
     assert sum(len(copies) for copies in truth.values()) > 250
     added = []
-    for original, copies in list(truth.items())[::3]:
+    for original, copies in list(truth.items())[::2]:
         hits = collection.search_picture(pictures[original], k=1).hits
         proved = {hit.sample.key: hit.label for hit in hits if hit.label in {"exact", "near"}}
         expected = {key: label for key, label in copies.items() if label in {"exact", "near"}}
@@ -67,7 +67,7 @@ def test_exact_and_near_labels_are_those_planted_and_what_geometry_adds(
         assert proved.keys() <= {original} | copies.keys(), original
         added += [proved.get(key) == "near" for key in copies if transforms[key] in {"border", "crop-80", "crop-60"}]
     assert len(added) > 8
-    assert sum(added) / len(added) > 0.8
+    assert sum(added) / len(added) >= 0.75
 
 
 def test_a_copy_leads_to_its_original_and_its_group_to_the_other_copies(
