@@ -5,6 +5,7 @@
     ├── NotFoundError       what was named does not exist                         exit 2, HTTP 404
     ├── AccessError         it is not the caller's to change, or to see        exit 2, HTTP 403
     ├── ConflictError       someone else holds or has changed it                  exit 2, HTTP 409
+    ├── TooOftenError       it was asked for too often: wait                      exit 2, HTTP 429
     ├── UnavailableError    the outside world (network, disk, server) failed      exit 3, HTTP 503
     └── VerificationError   a signature, proof, digest or freshness check failed  exit 4, HTTP 500
 
@@ -54,6 +55,16 @@ class ConflictError(HeldoutError):
     """Someone else holds it, or it changed under us."""
 
     http_status = 409
+
+
+class TooOftenError(HeldoutError):
+    """Asked too often; `retry_after_s` says when again."""
+
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UnavailableError(HeldoutError):

@@ -27,6 +27,9 @@ THREADS: Final = 32
 MAX_ADDRESSES: Final = 16
 """Of one name. More is an attempt to keep a client busy."""
 
+MAX_TEXTS: Final = 64
+"""Of one name, that are looked at."""
+
 
 _SAID: Final[Mapping[type[Exception], str]] = {
     dns.resolver.NXDOMAIN: "no such name",
@@ -34,6 +37,10 @@ _SAID: Final[Mapping[type[Exception], str]] = {
     dns.resolver.NoNameservers: "the name server cannot tell",
     dns.resolver.LifetimeTimeout: "the name server does not answer",
 }
+
+
+class NoSuchNameError(OSError):
+    """The name server says that there is no such name (NXDOMAIN)."""
 
 
 class Resolver(Protocol):
@@ -95,6 +102,27 @@ class NameServerResolver:
                 _SAID.get(type(error), f"the name server's answer is no use: {type(error).__name__}")
             ) from error
         return list(dict.fromkeys(answers.addresses()))[:MAX_ADDRESSES]
+
+    async def texts(self, name: str) -> list[str]:
+        """The TXT records of a name, where CNAMEs lead; each one's strings joined, other octets as U+FFFD.
+
+        Empty where the name has none.
+
+        Raises:
+            NoSuchNameError: there is no such name.
+            OSError: nobody answered, or not to the question.
+        """
+        try:
+            answer = await self._resolver.resolve(name, "TXT", search=False)
+        except dns.resolver.NoAnswer:
+            return []
+        except dns.resolver.NXDOMAIN as error:
+            raise NoSuchNameError(_SAID[dns.resolver.NXDOMAIN]) from error
+        except dns.exception.DNSException as error:
+            raise OSError(
+                _SAID.get(type(error), f"the name server's answer is no use: {type(error).__name__}")
+            ) from error
+        return [b"".join(record.strings).decode("utf-8", "replace") for record in answer][:MAX_TEXTS]
 
     def close(self) -> None:
         """As `Resolver.close`."""

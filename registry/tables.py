@@ -175,6 +175,67 @@ class IdempotencyRow(Table):
     claim_id: Mapped[str] = mapped_column(ForeignKey("claims.id"))
 
 
+EVIDENCE_METHODS = "('dns', 'well-known', 'meta', 'account', 'credential')"
+
+
+class EvidenceRow(Table):
+    """A way in which a claimant shows that something is theirs: the code they were given, and what checks have found.
+
+    Not in the log: that holds only what follows for the claim. Erasing personal data removes it.
+    """
+
+    __tablename__ = "evidence"
+    __table_args__ = (
+        UniqueConstraint("claim_id", "method", "target"),
+        CheckConstraint(f"method IN {EVIDENCE_METHODS}", name="method"),
+        CheckConstraint("state IN ('waiting', 'proved', 'lost')", name="state"),
+        CheckConstraint("n_failures >= 0", name="n_failures"),
+        CheckConstraint("(state = 'proved') = (positions IS NOT NULL)", name="positions_of_state"),
+        CheckConstraint("(n_failures > 0) = (failing_since IS NOT NULL)", name="failing_since_of_failures"),
+        Index("ix_evidence_due_at", "due_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    claim_id: Mapped[str] = mapped_column(ForeignKey("claims.id"))
+    method: Mapped[str] = mapped_column(String(16))
+    target: Mapped[str] = mapped_column(Text)
+    """A host, the address of a page, or a picture's PDQ."""
+    host: Mapped[str] = mapped_column(String(253))
+    """That is asked; empty for a picture."""
+    token: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(8))
+    result: Mapped[str | None] = mapped_column(Text)
+    """Of the last check, in words for the claimant."""
+    code: Mapped[str | None] = mapped_column(String(32))
+    """Of the last check, for programs."""
+    positions: Mapped[str | None] = mapped_column(Text)
+    """Subjects it proves, as JSON."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    checked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    proved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When it was last seen."""
+    failing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    n_failures: Mapped[int]
+    """In a row."""
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When it is checked next; None: when somebody asks."""
+
+
+class EvidenceCheckRow(Table):
+    """A check that somebody asked for; kept for an hour, to count by."""
+
+    __tablename__ = "evidence_checks"
+    __table_args__ = (
+        Index("ix_evidence_checks_evidence_id", "evidence_id"),
+        Index("ix_evidence_checks_host", "host"),
+    )
+
+    id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
+    evidence_id: Mapped[str] = mapped_column(ForeignKey("evidence.id", ondelete="CASCADE"))
+    host: Mapped[str] = mapped_column(String(253))
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class SequencerRow(Table):
     """One row, locked while log indices are given out."""
 
