@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from heldout.leaves import OptOutLeaf
 from heldout.receipts import verify_receipt
+from tests.web.accounts import mails
 from tests.web.conftest import ColourEncoder, make_settings
 from tests.web.serving import CHROMIUM, address_of, free_socket, launch, serving
 from web.app import create_app
@@ -57,9 +58,15 @@ def served(datasets_dir: Path, folder: Path, **changes: object) -> Iterator[str]
 
 
 @pytest.fixture(scope="module")
-def address(datasets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the site for all tests keeps its state."""
+    return tmp_path_factory.mktemp("browser")
+
+
+@pytest.fixture(scope="module")
+def address(datasets_dir: Path, folder: Path) -> Iterator[str]:
     """A site for all tests."""
-    with served(datasets_dir, tmp_path_factory.mktemp("browser"), publish="auto") as base:
+    with served(datasets_dir, folder, publish="auto") as base:
         yield base
 
 
@@ -313,7 +320,7 @@ def test_commands_can_be_copied(browser: Browser, address: str) -> None:
     assert complaints == []
 
 
-def opened_pages(page: Page, picture: bytes) -> Iterator[str]:
+def opened_pages(page: Page, picture: bytes, state_dir: Path) -> Iterator[str]:
     """Walk through every page of the site; the name of each as it is open."""
     for path in (
         "/",
@@ -345,14 +352,55 @@ def opened_pages(page: Page, picture: bytes) -> Iterator[str]:
     page.get_by_role("link", name="/claims/").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("An opt-out and its receipt")
     yield "claim"
+    page.go_back()
+    yield from opened_account_pages(page, state_dir)
+
+
+def opened_account_pages(page: Page, state_dir: Path) -> Iterator[str]:
+    """From the page of an opt-out just made through an account's pages, back to the opt-out."""
+    private = page.get_by_role("link", name="/manage?secret=").get_attribute("href")
+    assert private is not None
+    page.goto(private)
+    yield "manage"
+    page.get_by_role("link", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+    yield "sign in"
+    page.get_by_label("E-mail").fill("jane@mail.example")
+    page.get_by_role("button", name="Mail me the link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Look into your mail")
+    yield "sent"
+    link = next(word for word in mails(state_dir)[-1].get_content().split() if "/sign-in/" in word)
+    page.goto(link)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in as jane@mail.example")
+    yield "sign in by the link"
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Move it into my account").click()
+    expect(page.get_by_role("button", name="Move it into my account")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Change an opt-out")
+    yield "manage one's own"
+    page.get_by_role("link", name="Your account").click()
+    page.get_by_text("Make a key").click()
+    page.get_by_label("What is it for?").fill("a script")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your account")
+    yield "account"
+    page.get_by_role("button", name="Make the key").click()
+    expect(page.get_by_text("Your new key.")).to_be_visible()
+    yield "account with a new key"
+    page.get_by_role("link", name="Delete your account").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Delete your account")
+    yield "delete account"
+    page.goto(link)
+    yield "a link that was used"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_has_an_accessibility_fault(browser: Browser, address: str, picture: bytes, scheme: str) -> None:
+def test_no_page_has_an_accessibility_fault(
+    browser: Browser, address: str, folder: Path, picture: bytes, scheme: str
+) -> None:
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     context, page, _ = open_context(browser, address, color_scheme=scheme, bypass_csp=True)
     faults = {}
-    for name in opened_pages(page, picture):
+    for name in opened_pages(page, picture, folder / "state"):
         page.evaluate(axe)
         found = page.evaluate(
             "run => axe.run(document, {runOnly: run})", EVERYTHING if scheme == "light" else ["color-contrast"]
@@ -362,14 +410,14 @@ def test_no_page_has_an_accessibility_fault(browser: Browser, address: str, pict
         ]
     context.close()
     assert {name: found for name, found in faults.items() if found} == {}
-    assert len(faults) == 14
+    assert len(faults) == 23
 
 
-def test_no_page_is_wider_than_a_phone(browser: Browser, address: str, picture: bytes) -> None:
+def test_no_page_is_wider_than_a_phone(browser: Browser, address: str, folder: Path, picture: bytes) -> None:
     context, page, _ = open_context(browser, address, viewport={"width": 360, "height": 740}, has_touch=True)
     wide = [
         name
-        for name in opened_pages(page, picture)
+        for name in opened_pages(page, picture, folder / "state")
         if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
     ]
     context.close()
