@@ -152,7 +152,10 @@ class CaptionIndex:
         return tantivy.Query.phrase_query(self._schema, _FIELD, list(unit))
 
     def _begun_query(self, beginnings: Sequence[str]) -> tantivy.Query:
-        longer = [tantivy.Query.regex_query(self._schema, _FIELD, re.escape(each) + ".+") for each in beginnings]
+        # As a fuzzy term without errors: a regular expression says the same and takes fifty times as long to compile.
+        longer = [
+            tantivy.Query.fuzzy_term_query(self._schema, _FIELD, each, distance=0, prefix=True) for each in beginnings
+        ]
         return tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in longer])
 
 
