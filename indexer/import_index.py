@@ -29,7 +29,7 @@ from indexer.precomputed import bring_embeddings
 from indexer.samples import map_columns, text_column
 
 ROWS_PER_SHARD: Final = 1_000_000
-"""Of an Arrow or HDF5 file; a parquet file is one shard."""
+"""Of an Arrow or HDF5 file; a parquet file of an index is one shard."""
 QUANTISED: Final = "embedding as a quantised index keeps it"
 _WHOLE: Final = frozenset({"IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat", "IndexIVFFlat"})
 _HDF5, _REORDERED, _MAPPING = "metadata.hdf5", "metadata_reordered.hdf5", "ivf_old_to_new_mapping.npy"
@@ -110,8 +110,8 @@ class IndexReader:
 
     def __init__(self, shard: Shard, overrides: Mapping[str, str] | None = None) -> None:
         index, self._path, *beside = shard.paths
-        if shard.part is None:
-            raise AssertionError("a part of an index is planned as one")
+        if not isinstance(shard.part, IndexPart):
+            raise AssertionError("a part of an index is planned as one")  # noqa: TRY004 - no caller's fault
         self._part = shard.part
         mapping = next((path for path in beside if path.name == _MAPPING), None)
         self._vectors = _open_vectors(index, mapping)

@@ -17,7 +17,7 @@ from indexer.encoder import Encoder
 from indexer.fetch import FetchOptions
 from indexer.local_engine import LocalEngine
 from indexer.outcome import IngestReport, Outcome
-from indexer.planning import Shard, plan
+from indexer.planning import Kind, RowPart, Shard, part_name, plan
 from indexer.precomputed import PRECOMPUTED
 from indexer.progress import NoProgress, Progress
 from indexer.samples import STATUS_NOT_FETCHED
@@ -107,6 +107,7 @@ def ingest_with(
         todo = []
         for shard in planned.shards:
             folder = shards_dir(release) / shard.name
+            _check_cut(shard, folder)
             if folder.is_dir():
                 check_sources(folder, shard, scratch / shard.name)
                 report.skipped.append(shard.name)
@@ -155,6 +156,20 @@ def _check_model(release: Path, engine: Engine) -> None:
                 f"shard {folder.name} of {release} was embedded in {precision}, not {engine.precision}: "
                 f"say --precision {precision}, or use another --dataset"
             )
+
+
+def _check_cut(shard: Shard, folder: Path) -> None:
+    """That no sample would be there twice: a long parquet file is cut where it is here, and whole where it is not.
+
+    Raises:
+        ConflictError: the file was ingested the other way.
+    """
+    other = shard.part.of if isinstance(shard.part, RowPart) else part_name(shard.name, 0)
+    if shard.kind is Kind.PARQUET and not folder.is_dir() and folder.with_name(other).is_dir():
+        raise ConflictError(
+            f"{shard.source} was ingested as shard {other} of {folder.parent}, and would be {shard.name} now: give it "
+            f"from where it was, or use another --dataset"
+        )
 
 
 def _note(outcome: Outcome, aside: Path) -> None:

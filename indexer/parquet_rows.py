@@ -44,26 +44,39 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     return file
 
 
-def iter_tables(file: pq.ParquetFile, path: Path, *, max_rows: int | None = None) -> Iterator[pa.Table]:
-    """All rows in order, as tables of at most `max_rows` rows.
+def iter_tables(
+    file: pq.ParquetFile, path: Path, *, max_rows: int | None = None, first: int = 0, n: int | None = None
+) -> Iterator[pa.Table]:
+    """`n` rows from row `first` on, or all, in order, as tables of at most `max_rows` rows.
+
+    Rows of a row group before the first one are read and dropped.
 
     Raises:
         InputError: the file is damaged; says after which row.
     """
     max_rows = max_rows or TABLE_ROWS
-    row = 0
+    stop = file.metadata.num_rows if n is None else first + n
+    row = end = 0
     parts: list[pa.RecordBatch] = []
     try:
         for group in range(file.num_row_groups):
             said = file.metadata.row_group(group)
+            row, end = end, end + said.num_rows
+            if end <= first or row >= stop:
+                continue
             per_row = max(1, said.total_byte_size // max(1, said.num_rows))
             step = max(1, min(max_rows, STEP_ROWS, _STEP_BYTES // per_row))
-            for part in file.iter_batches(batch_size=step, row_groups=[group], use_threads=False):
+            for read in file.iter_batches(batch_size=step, row_groups=[group], use_threads=False):
+                part = read[max(0, first - row) : max(0, stop - row)]
+                row += len(read)
+                if not len(part):
+                    if row >= stop:
+                        break
+                    continue
                 if parts and sum(map(len, parts)) + len(part) > max_rows:
                     yield pa.Table.from_batches(parts)
                     parts = []
                 parts.append(part)
-                row += len(part)
                 if sum(map(len, parts)) >= max_rows or sum(one.nbytes for one in parts) >= TABLE_BYTES:
                     yield pa.Table.from_batches(parts)
                     parts = []

@@ -7,12 +7,13 @@ What a folder holds is told by the names in it, as the field's programs write th
     img_emb/, metadata/             embeddings, one shard a pair of files (`indexer.brought`)
     image.index, metadata/          an index without its embeddings: parts of it
     any/where/*.jpg, .txt, .json    pictures with sidecar texts: `PICTURES_PER_SHARD` a shard, in order of name
+    part-00000.parquet              a list of more than `ROWS_PER_SHARD` samples: so many a shard, in order
 
-The plan depends on names alone (and an index on its number of rows), so the same files make the same shards.
+The plan depends on names and numbers of rows alone, so the same files make the same shards.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
@@ -21,10 +22,13 @@ from heldout.errors import InputError
 from indexer.brought import find_indexes, is_of, pair_embeddings
 from indexer.filesystems import Place
 from indexer.listing import Listing, list_source, relative_name, stem_of, suffix_of
+from indexer.parquet_rows import open_parquet
 from indexer.tar_members import PICTURE_SUFFIXES
 
 PICTURES_PER_SHARD: Final = 10_000
 """img2dataset's own number."""
+ROWS_PER_SHARD: Final = 100_000
+"""Of a parquet file: minutes of fetching, which is what a killed run loses. LAION-400M's files have 13 million."""
 _SIDECARS: Final = frozenset({"txt", "json"})
 
 
@@ -49,6 +53,17 @@ class IndexPart(NamedTuple):
     """Samples of the whole index, by its metadata."""
 
 
+class RowPart(NamedTuple):
+    """Which rows of a parquet file a shard holds."""
+
+    first_row: int
+    n: int
+    total: int
+    """Rows of the file."""
+    of: str
+    """Name of the shard that the whole file would be."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """Files to ingest together, and the name they get in the release."""
@@ -60,7 +75,7 @@ class Shard:
     files: tuple[Place, ...]
     """The tar, then its parquet file; the parquet file; a parquet file or none, then pictures and their texts;
     embeddings, then their metadata; the index, then its metadata."""
-    part: IndexPart | None = None
+    part: IndexPart | RowPart | None = None
 
     @property
     def source(self) -> str:
@@ -138,7 +153,7 @@ def _divide(listing: Listing) -> tuple[list[Shard], int]:
         elif suffix == "parquet" and f"{stem}.tar" not in rest:
             inside = in_folder.get(stem, [])
             kind = Kind.PICTURES if inside else Kind.PARQUET
-            shards.append(_shard(listing, stem, kind, [name, *_with_texts(sorted(inside), texts)]))
+            shards += _cut(_shard(listing, stem, kind, [name, *_with_texts(sorted(inside), texts)]))
             taken.update(inside)
     loose = sorted(set(pictures) - taken)
     if shards:
@@ -170,6 +185,33 @@ def _divide_brought(listing: Listing) -> tuple[list[Shard], dict[str, Place]]:
 
 def _shard(listing: Listing, name: str, kind: Kind, names: Sequence[str]) -> Shard:
     return Shard(_joined(name), kind, listing.root, tuple(listing.files[one] for one in names))
+
+
+def _cut(shard: Shard) -> list[Shard]:
+    """Shards of at most `ROWS_PER_SHARD` rows, of a parquet file that is here; others would be brought for each."""
+    path = shard.files[0]
+    if shard.kind is not Kind.PARQUET or not isinstance(path, Path):
+        return [shard]
+    try:
+        with open_parquet(path) as file:
+            total: int = file.metadata.num_rows
+    except InputError:  # its reader says so, and the other shards are done
+        return [shard]
+    if total <= ROWS_PER_SHARD:
+        return [shard]
+    return [
+        replace(
+            shard,
+            name=part_name(shard.name, number),
+            part=RowPart(first, min(ROWS_PER_SHARD, total - first), total, shard.name),
+        )
+        for number, first in enumerate(range(0, total, ROWS_PER_SHARD))
+    ]
+
+
+def part_name(name: str, number: int) -> str:
+    """Name of a part of what would be shard `name`."""
+    return f"{name}.{number:05d}"
 
 
 def _texts(files: Mapping[str, Place]) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from heldout.errors import InputError
 from indexer.batches import Batch, make_batch
 from indexer.parquet_rows import iter_tables, open_parquet, read_whole
-from indexer.planning import Kind, Shard
+from indexer.planning import Kind, RowPart, Shard
 from indexer.repeats import Repeats
 from indexer.samples import (
     NEEDED,
@@ -75,7 +75,7 @@ def open_shard(shard: Shard, *, overrides: Mapping[str, str] | None = None) -> S
         from indexer.import_index import IndexReader
 
         return IndexReader(shard, overrides)
-    return ParquetReader(shard.paths[0], overrides)
+    return ParquetReader(shard.paths[0], overrides, part=shard.part if isinstance(shard.part, RowPart) else None)
 
 
 class ParquetReader:
@@ -83,11 +83,16 @@ class ParquetReader:
 
     d: int | None = None
 
-    def __init__(self, path: Path, overrides: Mapping[str, str] | None = None) -> None:
+    def __init__(self, path: Path, overrides: Mapping[str, str] | None = None, *, part: RowPart | None = None) -> None:
+        """`part`: the rows to read; all where it is not given. Rows are numbered as in the file."""
         self._path = path
         self._file = open_parquet(path)
         schema = self._file.schema_arrow
-        self.n_rows: int = self._file.metadata.num_rows
+        total: int = self._file.metadata.num_rows
+        if part is not None and part.total != total:
+            raise InputError(f"{path} had {part.total:,} rows and has {total:,}: run again when it is whole")
+        self._first = 0 if part is None else part.first_row
+        self.n_rows = total if part is None else part.n
         self.mapping = map_columns(schema.names, overrides=overrides, binary=binary_columns(schema), source=str(path))
         self.notes: Counter[str] = Counter()
 
@@ -95,8 +100,10 @@ class ParquetReader:
         """As `ShardReader.batches`."""
         picture = self.mapping.roles.get("picture")
         repeats = Repeats(self.notes)
-        row = 0
-        for table in iter_tables(self._file, self._path, max_rows=PICTURE_BATCH if picture else None):
+        row = self._first
+        for table in iter_tables(
+            self._file, self._path, max_rows=PICTURE_BATCH if picture else None, first=row, n=self.n_rows
+        ):
             data: list[bytes | None] = picture_bytes(table[picture]) if picture else [None] * len(table)
             refused = {}
             for i, cell in enumerate(data):
