@@ -293,3 +293,37 @@ class DatasetInfo(Record):
     generation: int
     model_tag: str
     d: int = Field(description="Length of an embedding.")
+
+
+class Instruction(Record):
+    """One thing to put somewhere, to be copied as it is."""
+
+    label: str
+    text: str
+
+
+class Proof(Record):
+    """A way in which a claimant shows that something is theirs, and how far it has come."""
+
+    id: str = Field(description="Keep it to yourself: who has it may have the proof looked for.")
+    claim: str
+    method: Literal["dns", "well-known", "meta", "account", "credential"]
+    target: str = Field(description="A host, the address of a page, or a picture's PDQ.")
+    token: str = Field(description="The code. It does not expire, and is worth nothing to anybody else.")
+    put: list[Instruction] = Field(description="What to put where. Leave it there: removing it takes the proof back.")
+    state: Literal["waiting", "proved", "lost"]
+    gives: Assurance
+    n_subjects: int = Field(description="Subjects of the claim that it proves now.")
+    code: str | None = Field(description="Of the last look: `found`, or a short word of what is wrong.")
+    result: str | None = Field(description="Of the last look, in words.")
+    created_at: datetime
+    checked_at: datetime | None
+    proved_at: datetime | None = Field(description="When it was last seen.")
+    failing_since: datetime | None
+    next_check_at: datetime | None = Field(description="None: when somebody asks.")
+
+
+class ProofList(Record):
+    """The proofs of a claim, oldest first."""
+
+    proofs: list[Proof]

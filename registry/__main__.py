@@ -1,5 +1,6 @@
 """`python -m registry`: the registry's chores. Prints, sets exit codes, nothing else."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -7,14 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from heldout.errors import ExitCode, HeldoutError, NotFoundError
+from heldout.addresses import AddressGuard
+from heldout.errors import ExitCode, HeldoutError, InputError, NotFoundError
 from registry import keys
 from registry.claims import WITHDRAW_REASONS
+from registry.evidence_checks import Prober
+from registry.proving import Rechecked
+from registry.resolvers import DEFAULT_RESOLVERS, parse_servers
 from registry.service import Registry, default_database_url, utc_now
 from registry.service import migrate as migrate_database
 from registry.witnessing import POLICY_FILE
@@ -138,6 +144,40 @@ def rebuild(state_dir: StateDir = DEFAULT_STATE_DIR, database_url: DatabaseUrl =
     with Registry(state_dir, database_url) as registry:
         rebuilt = registry.rebuild()
     typer.echo(f"From {rebuilt.n_events} events: {rebuilt.n_claims} claims and {rebuilt.n_lists} lists.")
+
+
+@app.command()
+def recheck(  # noqa: PLR0913 - a command's options
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    database_url: DatabaseUrl = None,
+    *,
+    resolvers: Annotated[
+        str, typer.Option(envvar="HELDOUT_RESOLVERS", help="Name servers that must agree, separated by commas.")
+    ] = ",".join(DEFAULT_RESOLVERS),
+    fetch_networks: Annotated[
+        str, typer.Option(envvar="HELDOUT_FETCH_NETWORKS", help="Networks to ask though they are not public.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Look again for the proofs whose time has come. Run it hourly, unless python -m web does (HELDOUT_RECHECK)."""
+    try:
+        guard = AddressGuard(allow=[ip_network(part.strip()) for part in fetch_networks.split(",") if part.strip()])
+    except ValueError as error:
+        raise InputError(f"{error}: give networks such as 127.0.0.0/8, separated by commas") from error
+
+    async def run(registry: Registry) -> Rechecked:
+        async with Prober(parse_servers(resolvers), guard=guard) as prober:
+            return await registry.proving.recheck(prober)
+
+    with Registry(state_dir, database_url) as registry:
+        done = asyncio.run(run(registry))
+    if as_json:
+        typer.echo(json.dumps(asdict(done)))
+    else:
+        typer.echo(
+            f"Looked for {done.n_checked} proofs: {done.n_proved} found, {done.n_missing} not, of which {done.n_lost} "
+            "are lost now."
+        )
 
 
 @app.command()

@@ -83,14 +83,14 @@ def router(get_registry: Callable[..., Registry]) -> APIRouter:
     """Routes over a registry that a dependency gives."""
     api = APIRouter(prefix="/v1", tags=["registry"])
     registry = Depends(get_registry)
-    caller = Depends(_caller_with(registry))
+    caller = Depends(caller_with(registry))
     _add_making(api, registry, caller)
     _add_changing(api, registry, caller)
     _add_reading(api, registry, caller)
     return api
 
 
-def _caller_with(registry_dependency: params.Depends) -> Callable[..., ApiKey | None]:
+def caller_with(registry_dependency: params.Depends) -> Callable[..., ApiKey | None]:
     def caller(
         registry: Annotated[Registry, registry_dependency],
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
@@ -131,7 +131,7 @@ def _add_making(api: APIRouter, registry_dependency: params.Depends, caller_depe
         Addresses and pictures are in force at once, and in the log unless `log_indices` is empty; places wait for
         proof. With a key the claim belongs to its account; without one its `secret` is in this answer only.
         """
-        account_id = _account_id(key, "claims:write")
+        account_id = account_of(key, "claims:write")
         claim = registry.submit(request, idempotency_key=idempotency_key, account_id=account_id)
         response.headers["Location"] = f"/v1/claims/{claim.id}"
         response.headers["Cache-Control"] = "no-store"
@@ -155,7 +155,7 @@ def _add_changing(api: APIRouter, registry_dependency: params.Depends, caller_de
         body: Annotated[SecretBody | None, Body(openapi_examples=SECRET_EXAMPLES)] = None,
     ) -> Claim:
         """Take a claim back, for ever; the log keeps both. Again changes nothing."""
-        account_id = _account_id(key, "claims:write")
+        account_id = account_of(key, "claims:write")
         return registry.withdraw_own(claim_id, account_id=account_id, secret=body.secret if body else None)
 
     @api.post("/claims/{claim_id}/adopt")
@@ -168,7 +168,7 @@ def _add_changing(api: APIRouter, registry_dependency: params.Depends, caller_de
         """Move a claim that was made without an account into yours. Again changes nothing."""
         if key is None:
             raise _unauthorised("Give a key of your account: Authorization: Bearer heldout_...")
-        return registry.adopt(claim_id, _account_id(key, "claims:write") or "", secret=body.secret or "")
+        return registry.adopt(claim_id, account_of(key, "claims:write") or "", secret=body.secret or "")
 
 
 def _add_reading(api: APIRouter, registry_dependency: params.Depends, caller_dependency: params.Depends) -> None:
@@ -182,7 +182,7 @@ def _add_reading(api: APIRouter, registry_dependency: params.Depends, caller_dep
         """The claims of your account, newest first."""
         if key is None:
             raise _unauthorised("Give a key of your account: Authorization: Bearer heldout_...")
-        return registry.claims_of(_account_id(key, "claims:read") or "", cursor=cursor, limit=limit)
+        return registry.claims_of(account_of(key, "claims:read") or "", cursor=cursor, limit=limit)
 
     @api.get("/claims/{claim_id}")
     def get_claim(claim_id: str, registry: Annotated[Registry, registry_dependency]) -> Claim:
@@ -195,7 +195,7 @@ def _add_reading(api: APIRouter, registry_dependency: params.Depends, caller_dep
         return registry.receipt(claim_id)
 
 
-def _account_id(key: ApiKey | None, scope: Scope) -> str | None:
+def account_of(key: ApiKey | None, scope: Scope) -> str | None:
     """The account a key acts for; None without a key. Raises AccessError: the key may not do this."""
     if key is None:
         return None

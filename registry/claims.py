@@ -33,7 +33,7 @@ from heldout.states import TRANSITIONS, claim_state, first_state
 from registry.claim_records import claim_records
 from registry.idempotency import earlier_claim, remember
 from registry.subjects import preview_of, read_subjects, require_usable
-from registry.tables import ClaimantRow, ClaimRow, EventRow, SubjectRow
+from registry.tables import ClaimantRow, ClaimRow, EventRow, EvidenceRow, SubjectRow
 
 WITHDRAW_REASONS = tuple(sorted(TRANSITIONS["in_force", "withdrawn"]))
 FIRST_ASSURANCE: Assurance = "declared"
@@ -221,6 +221,7 @@ def erase_of(session: Session, claim_ids: list[str]) -> None:
     """`erase_personal_data` of many claims."""
     session.execute(update(ClaimantRow).where(ClaimantRow.claim_id.in_(claim_ids)).values(name=None, contact=None))
     session.execute(update(SubjectRow).where(SubjectRow.claim_id.in_(claim_ids)).values(url=None))
+    session.execute(update(EvidenceRow).where(EvidenceRow.claim_id.in_(claim_ids)).values(result=None))  # may name one
 
 
 def check_claim_id(claim_id: str) -> None:

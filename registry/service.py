@@ -26,6 +26,7 @@ from registry.keys import keygen, load_keys
 from registry.log import Sequencer
 from registry.metadata import Validity
 from registry.migrate import upgrade
+from registry.proving import Proving
 from registry.publish import Published, Publisher
 from registry.rebuild import Rebuilt, rebuild
 from registry.receipts import make_receipt
@@ -105,6 +106,8 @@ class Registry:
         self._coverage = CoverageIndex(self._reading)
         self.accounts = Accounts(self._sessions, self._reading, clock)
         """Who signs in, and their keys."""
+        self.proving = Proving(self._sessions, self._reading, clock, state_dir=state_dir, on_change=self._try_sequence)
+        """Evidence that something is a claimant's."""
         n_swept = FileStore(self.public_dir).sweep()
         if n_swept:
             logger.warning("leftovers_swept", extra={"n_files": n_swept})

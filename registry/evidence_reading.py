@@ -1,0 +1,143 @@
+"""Where a code may stand: TXT records, the well-known file, a page's head, a profile's description. Pure parsers.
+
+A page is read only for what its owner alone writes. Comments are visitors' words, and a code in one proves nothing, so
+a code elsewhere on a page is told apart from one that counts.
+"""
+
+import re
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Final
+from urllib.parse import urljoin
+
+from heldout.errors import InputError
+from heldout.urls import canonical_key
+
+META_NAME: Final = "heldout-site-verification"
+MAX_FILE_BYTES: Final = 16 * 1024
+MAX_LINES: Final = 200
+MAX_LINKS: Final = 20_000
+"""Of one page."""
+
+_DESCRIPTIONS: Final = frozenset({"description", "og:description", "twitter:description", "og:title", "twitter:title"})
+"""What platforms fill with a profile's own name and words."""
+_HEAD_TAGS: Final = frozenset(
+    {"html", "head", "meta", "title", "link", "script", "style", "base", "noscript", "template"}
+)
+_WORD: Final = re.compile(r"[a-z0-9]+")
+
+
+def codes_in_record(text: str) -> str | None:
+    """The token of a TXT record: `token=...` and other pairs, or the bare token (dnsop draft, token metadata)."""
+    first = text.strip().split(" ", 1)[0]
+    name, equals, value = first.partition("=")
+    if equals and name.lower() == "token":
+        return value.lower() or None
+    return text.strip().lower() or None
+
+
+def codes_in_file(body: bytes) -> list[str]:
+    """The tokens of a well-known file: lines `token=...`; blank lines and those that begin with # are passed over.
+
+    Raises:
+        InputError: it is a page, or no text at all.
+    """
+    if len(body) > MAX_FILE_BYTES:
+        raise InputError(
+            f"the file has more than {MAX_FILE_BYTES:,} bytes: it holds the lines of codes and nothing else"
+        )
+    if b"\0" in body:
+        raise InputError("the file is no plain text: save it as text, in UTF-8")
+    lines = [line.strip() for line in body.decode("utf-8-sig", "replace").splitlines()[:MAX_LINES]]
+    kept = [line for line in lines if line and not line.startswith("#")]
+    if kept and kept[0].startswith("<"):
+        raise InputError("a web page came instead of the file: put the file at exactly that address")
+    return [found for line in kept if (found := codes_in_record(line)) and line.lower().startswith("token=")]
+
+
+@dataclass
+class PageReading:
+    """What of a page counts, and what it links."""
+
+    metas: list[str] = field(default_factory=list)
+    """Contents of the verification tags in the head."""
+    own_words: list[str] = field(default_factory=list)
+    """Title, descriptions, and addresses of links that say they are the profile's own (`rel=me`)."""
+    text: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+
+    def says(self, code: str) -> bool:
+        """Whether the code is where the page's owner alone writes."""
+        return any(code in _WORD.findall(each.lower()) for each in self.own_words)
+
+    def has_anywhere(self, code: str) -> bool:
+        """Whether it is on the page at all."""
+        return any(code in each.lower() for each in (*self.text, *self.own_words, *self.metas, *self.links))
+
+    def link_keys(self, base: str) -> set[str]:
+        """Canonical keys of the page's links and pictures."""
+        keys = set()
+        for link in self.links:
+            try:
+                keys.add(canonical_key(urljoin(base, link.strip())))
+            except (InputError, ValueError):
+                continue
+        return keys
+
+
+def read_page(body: bytes, encoding: str = "utf-8") -> PageReading:
+    """Read a page, however broken; other octets than text become U+FFFD."""
+    try:
+        text = body.decode(encoding, "replace")
+    except LookupError:
+        text = body.decode("utf-8", "replace")
+    reader = _Reader()
+    reader.feed(text)
+    reader.close()
+    return reader.reading
+
+
+class _Reader(HTMLParser):
+    """The head ends where the body begins or anything stands that a head cannot hold."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.reading = PageReading()
+        self._is_head = True
+        self._open = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in _HEAD_TAGS:
+            self._is_head = False
+        self._open = tag
+        given: dict[str, str] = {}
+        for name, value in attrs:  # the first of two wins, as in browsers
+            given.setdefault(name, value or "")
+        if self._is_head and tag == "meta":
+            self._meta(given)
+        rel = given.get("rel", "").lower().split()  # platforms write `me` at a profile's own links, `ugc` at visitors'
+        if tag in {"a", "link"} and "me" in rel and "ugc" not in rel and (tag == "a" or self._is_head):
+            self.reading.own_words.append(given.get("href", ""))
+        links = [given.get(name, "") for name in ("href", "src")]
+        links += [part.strip().split(" ")[0] for part in given.get("srcset", "").split(",")]
+        if tag in {"a", "img", "source"} and len(self.reading.links) < MAX_LINKS:
+            self.reading.links += [link for link in links if link]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+        if tag == "head":
+            self._is_head = False
+
+    def handle_data(self, data: str) -> None:
+        if self._is_head and self._open == "title":
+            self.reading.own_words.append(data)
+        elif self._is_head and data.strip() and self._open not in {"script", "style", "noscript", "template"}:
+            self._is_head = False  # text begins the body
+        self.reading.text.append(data)
+
+    def _meta(self, given: dict[str, str]) -> None:
+        name = (given.get("name") or given.get("property") or "").lower()
+        if name == META_NAME:
+            self.reading.metas.append(given.get("content", "").strip().lower())
+        elif name in _DESCRIPTIONS:
+            self.reading.own_words.append(given.get("content", ""))
