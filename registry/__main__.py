@@ -147,7 +147,7 @@ def rebuild(state_dir: StateDir = DEFAULT_STATE_DIR, database_url: DatabaseUrl =
 
 
 @app.command()
-def recheck(  # noqa: PLR0913 - a command's options
+def recheck(
     state_dir: StateDir = DEFAULT_STATE_DIR,
     database_url: DatabaseUrl = None,
     *,

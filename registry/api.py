@@ -91,6 +91,8 @@ def router(get_registry: Callable[..., Registry]) -> APIRouter:
 
 
 def caller_with(registry_dependency: params.Depends) -> Callable[..., ApiKey | None]:
+    """A dependency that gives the key somebody calls with."""
+
     def caller(
         registry: Annotated[Registry, registry_dependency],
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
