@@ -310,12 +310,15 @@ def _release(datasets_dir: Path, dataset: str) -> Path:
 
 
 def _parse_columns(text: str) -> dict[str, str]:
+    from indexer.samples import check_roles
+
     columns = {}
     for part in filter(None, text.split(",")):
         role, equals, column = part.partition("=")
         if not equals:
             raise InputError(f"--columns {text!r}: say ROLE=COLUMN, separated by commas")
         columns[role.strip()] = column.strip()
+    check_roles(columns)
     return columns
 
 

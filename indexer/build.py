@@ -62,6 +62,8 @@ def build(
         ConflictError: another run holds the release.
         InputError: its shards were embedded by different models, or `centroids` do not fit them.
     """
+    if not shards_dir(release).is_dir():  # taking the lock would make a folder of a name mistyped
+        raise _nothing_in(release)
     with lock_release(release):
         began = time.monotonic()
         entries, tag, d = _plan(release)
@@ -142,12 +144,16 @@ def _plan(release: Path) -> tuple[list[ShardEntry], str, int]:
         entries.append(ShardEntry(path.name, first_id, int(done["n_samples"]), int(done["n_embeddings"]), digest))
         first_id += int(done["n_samples"])
     if not entries:
-        raise NotFoundError(f"{release} has no finished shard: run `python -m indexer ingest` first")
+        raise _nothing_in(release)
     if len(tags) > 1:
-        said = ", ".join(f"{name} by {tag}" for (tag, _), name in tags.items())
+        said = ", ".join(f"{name} by {tag}, d = {d}" for (tag, d), name in tags.items())
         raise InputError(f"{release} mixes models ({said}): ingest those shards as separate data sets")
     ((tag, d),) = tags
     return entries, tag, d
+
+
+def _nothing_in(release: Path) -> NotFoundError:
+    return NotFoundError(f"{release} has no finished shard: run `python -m indexer ingest` first")
 
 
 def _current(release: Path) -> tuple[Path, Manifest] | None:

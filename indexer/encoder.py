@@ -100,6 +100,8 @@ def load_encoder(spec: str, *, precision: str = "float32") -> Encoder:
             f"; for an open_clip folder say {LOCAL_DIR}{spec}" if (folder / "open_clip_config.json").is_file() else ""
         )
         raise InputError(f"{spec} holds no {ENCODER_FILE}: make one with `python -m indexer export`{hint}")
+    if folder.is_absolute() or spec.startswith((".", "~")):
+        raise InputError(f"{spec} does not exist: give an exported encoder's folder, or MODEL/WEIGHTS of open_clip")
     from indexer.openclip import OpenClipEncoder
 
     return OpenClipEncoder.load(spec, precision=precision)

@@ -334,10 +334,6 @@ class _Flow:
         self.space.tell()
         return _fill(places, found)
 
-    def _end(self) -> None:
-        if isinstance(self._taken, BaseException):
-            raise self._taken
-
     async def close(self) -> None:
         tasks: set[asyncio.Task[Any]] = {*self._under_way} | ({self._feeder} if self._feeder else set())
         for task in tasks:

@@ -109,7 +109,7 @@ class Generation:
 
         Raises:
             NotFoundError: no such release or generation.
-            VerificationError: the manifest does not fit the files (format, digest, count, size).
+            VerificationError: the manifest does not fit the files (format, digest, count, size), or one is damaged.
         """
         if number is None:
             number = current_generation(release)
@@ -120,7 +120,12 @@ class Generation:
         if manifest.number != number:
             raise VerificationError(f"{folder} holds generation {manifest.number}: build the index again")
         verify_files(folder, manifest, shards_dir(release))
-        return cls(release, folder, manifest)
+        try:
+            return cls(release, folder, manifest)
+        except (OSError, ValueError, RuntimeError) as error:  # as files of several libraries are found damaged
+            if not folder.is_dir():
+                raise NotFoundError(f"{folder} was removed just now: open the current generation") from error
+            raise VerificationError(f"{folder} cannot be opened ({error}): build the index again") from error
 
     def _check_counts(self, folder: Path) -> None:
         manifest = self.manifest

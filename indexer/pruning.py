@@ -9,6 +9,8 @@ import logging
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -76,26 +78,37 @@ def prune(folder: Path, current: int, *, keep: int = KEEP) -> list[int]:
     removed = []
     for number in numbers[: max(0, len(numbers) - max(keep, 1))]:
         path = folder / str(number)
-        if number == current or _is_held(path):
+        if number == current:
             continue
-        hidden = folder / f".{number}{_REMOVED}"
-        path.rename(hidden)
+        with _claimed(path) as is_free:
+            if not is_free:
+                continue
+            hidden = folder / f".{number}{_REMOVED}"
+            path.rename(hidden)
         shutil.rmtree(hidden)
         removed.append(number)
     return removed
 
 
-def _is_held(folder: Path) -> bool:
-    """Whether somebody reads it. A folder without a manifest cannot be opened by anyone."""
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether nobody reads it, and nobody can begin to inside the block.
+
+    A folder without a manifest cannot be opened by anyone.
+    """
     if sys.platform == "win32" or not (folder / MANIFEST_FILE).is_file():
-        return False
+        yield True
+        return
     import fcntl
 
     descriptor = os.open(folder / MANIFEST_FILE, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            is_free = False
+        else:
+            is_free = True
+        yield is_free
     finally:
         os.close(descriptor)
-    return False

@@ -114,9 +114,8 @@ def map_columns(
     if len(set(names)) != len(names):
         raise InputError(f"{source} has two columns of one name: it has {_shown(names)}; write it again with one")
     roles = _detect(names, set(binary))
+    check_roles(overrides or ())
     for role, column in (overrides or {}).items():
-        if role not in ROLES:
-            raise InputError(f"--columns names the unknown role {role!r}: known are {', '.join(ROLES)}")
         if not column:
             roles.pop(role, None)
             continue
@@ -132,6 +131,13 @@ def map_columns(
     consumed = set(roles.values())
     kept = tuple(name for name in names if name not in consumed and name not in _STRAY)
     return ColumnMapping(roles, kept)
+
+
+def check_roles(roles: Iterable[str]) -> None:
+    """Raises `InputError` where one of them is none of ours."""
+    for role in roles:
+        if role not in ROLES:
+            raise InputError(f"--columns names the unknown role {role!r}: known are {', '.join(ROLES)}")
 
 
 def _detect(names: Sequence[str], holds_bytes: set[str]) -> dict[str, str]:

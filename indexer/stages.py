@@ -33,7 +33,7 @@ from indexer.progress import Progress
 from indexer.readers import PICTURE_BATCH, open_shard
 from indexer.rows import fill_rows
 from indexer.samples import STATUS_OK
-from indexer.shards import new_folder, scratch_dir, shards_dir
+from indexer.shards import iter_done, new_folder, scratch_dir, shards_dir
 from indexer.sources import localised, record_sources, stamp
 from indexer.writer import ShardWriter
 
@@ -130,6 +130,12 @@ def _ingest(shard: Shard, release: Path, stages: Stages, progress: Progress, out
                 f"{shard.source} brings embeddings of {reader.d} dimensions, and {stages.encoder.tag} has "
                 f"{stages.encoder.d}: name the model that made them with --model"
             )
+        _, done = next(iter_done(release), (None, None))
+        if reader.d is not None and done is not None and done["d"] != reader.d:
+            raise InputError(
+                f"{shard.source} brings embeddings of {reader.d} dimensions, and shard {done['shard']} of {release} "
+                f"has {done['d']}: use another --dataset"
+            )
         progress.open(shard.name, reader.n_rows)
         with (
             new_folder(shards_dir(release) / shard.name) as work,
@@ -205,6 +211,7 @@ def _ahead(
     depth = math.ceil(len(stages.decoders.blocks.pixels) * stages.encoder.batch / PICTURE_BATCH)
     pending: deque[tuple[Batch, list[_Group]]] = deque()
     for batch in batches:
+        stages.check()
         pending.append((batch, _begin(shard, batch, stages)))
         while pending and (len(pending) > depth or not pending[0][1]):  # nothing to wait for where no picture is
             yield _collect(*pending.popleft())
