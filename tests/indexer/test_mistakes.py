@@ -15,7 +15,7 @@ from heldout.errors import InputError, NotFoundError, VerificationError
 from indexer.__main__ import main
 from indexer.build import build
 from indexer.encoder import load_encoder
-from indexer.generation import Generation, current_generation
+from indexer.generation import Generation
 from indexer.ingest import ingest
 from indexer.planning import plan_shards
 from indexer.precomputed import PrecomputedModel
@@ -79,7 +79,7 @@ def test_a_run_that_is_to_end_does_not_read_a_list_to_its_end(tmp_path: Path) ->
 
 def test_a_large_file_that_is_damaged_inside_is_refused_as_damaged(release: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(release, tmp_path / release.name)
-    folder = damaged / "generations" / str(current_generation(damaged))
+    folder = damaged / "generations" / str(build(damaged))
     (folder / "image.faiss").write_bytes(b"\xff" * (folder / "image.faiss").stat().st_size)
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["files"]["image.faiss"]["sha256"]  # as of files that are too large to digest at every start
@@ -90,7 +90,7 @@ def test_a_large_file_that_is_damaged_inside_is_refused_as_damaged(release: Path
 
 def test_a_generation_that_is_being_removed_is_not_opened(release: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(release, tmp_path / release.name)
-    with (copy / "generations" / str(current_generation(copy)) / "manifest.json").open() as manifest:
+    with (copy / "generations" / str(build(copy)) / "manifest.json").open() as manifest:
         fcntl.flock(manifest, fcntl.LOCK_EX)
         with pytest.raises(NotFoundError, match="is being removed"):
             Generation.open(copy)
