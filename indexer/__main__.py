@@ -282,14 +282,20 @@ def evaluate(  # noqa: PLR0917 - typer's options are function parameters
     """Measure recall of the index and of copies, precision of text queries, and latency."""
     from indexer.encoder import load_encoder
     from indexer.evaluate import evaluate as run
+    from indexer.evaluate import needs_model
     from indexer.figures import format_table
     from indexer.plots import check_suffix, save_plot
+    from indexer.precomputed import PrecomputedModel, tag_of
 
     if plot is not None:
         check_suffix(plot)
+    for path in filter(None, (out, plot)):
+        if not path.resolve().parent.is_dir():
+            raise InputError(f"{path} would lie in a folder that does not exist: make it first")
+    release = _release(datasets_dir, dataset)
     result = run(
-        _release(datasets_dir, dataset),
-        load_encoder(model),
+        release,
+        load_encoder(model) if needs_model(release, queries=queries) else PrecomputedModel(tag_of(model)),
         pictures=pictures or (),
         queries=queries,
         truth=truth,

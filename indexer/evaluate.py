@@ -23,9 +23,11 @@ from heldout.fingerprints import MATCH_DISTANCE, distances
 from heldout.pictures import decode_picture, pdq_orientations
 from indexer.encoder import Encoder
 from indexer.figures import CopyRecall, Evaluation
-from indexer.generation import Generation
+from indexer.generation import GENERATIONS_FOLDER, Generation, current_generation
 from indexer.image_index import Kind
+from indexer.manifest import load_manifest
 from indexer.planning import Shard, plan_shards
+from indexer.precomputed import PRECOMPUTED
 from indexer.readers import open_shard
 from indexer.samples import STATUS_OK
 from indexer.transforms import TRANSFORMS
@@ -51,7 +53,7 @@ def evaluate(
     n_queries: int = 400,
     seed: int = 0,
 ) -> Evaluation:
-    """Measure the current generation of `release`.
+    """Measure the current generation of `release`. One that holds no pictures is held against exact search alone.
 
     Args:
         release: Folder of the release.
@@ -64,7 +66,7 @@ def evaluate(
 
     Raises:
         ConflictError: `encoder` is not the model of the release.
-        InputError: the release has no pictures, or a file is not what it should be.
+        InputError: the release has neither pictures nor embeddings, or a file is not what it should be.
     """
     generation = Generation.open(release)
     if generation.model_tag != encoder.tag:
@@ -79,18 +81,19 @@ def evaluate(
             if sample.status == STATUS_OK and sample.key not in left_out
         }
         ids = list(keys)[:GALLERY]
-        if not ids:
-            raise InputError(f"{release} holds no pictures to evaluate with")
-        gallery = _Gallery.make(generation, ids)
+        rows = generation.embeddings(ids or looked_at[:GALLERY])
+        rows = rows[~np.isnan(rows[:, 0])]
+        if not len(rows):
+            raise InputError(f"{release} holds neither pictures nor embeddings to evaluate with")
         chosen = sorted(rng.sample(ids, min(n_queries, len(ids))))
         originals = _originals(generation, chosen, pictures, keys)
-        copies, embedded = _copy_recall(encoder, gallery, originals, seed)
         texts = _read_queries(queries)
         by_text = encoder.embed_texts(list(texts)) if texts else None
-        index_recall = {
-            "image": _index_recall(generation, _between(gallery.embeddings), "image"),
-            "near-copy": _index_recall(generation, embedded, "image"),
-        }
+        index_recall = {"image": _index_recall(generation, _between(rows), "image")}
+        copies: list[CopyRecall] = []
+        if originals:
+            copies, embedded = _copy_recall(encoder, _Gallery.make(generation, ids), originals, seed)
+            index_recall["near-copy"] = _index_recall(generation, embedded, "image")
         if by_text is not None:
             index_recall["text"] = _index_recall(generation, by_text, "text")
         return Evaluation(
@@ -104,10 +107,21 @@ def evaluate(
             index_recall=index_recall,
             copies=copies,
             concepts=None if by_text is None else _concepts(generation, texts, by_text),
-            latency_ms=_latency(generation, encoder, [image for _, image in originals[:20]]),
+            latency_ms=_latency(generation, encoder, rows[:1], [image for _, image in originals[:20]]),
         )
     finally:
         generation.close()
+
+
+def needs_model(release: Path, *, queries: Path | None) -> bool:
+    """Whether `evaluate` would embed anything: pictures that the release holds, or `queries`.
+
+    Raises:
+        NotFoundError: nothing is built.
+        VerificationError: the generation cannot be read.
+    """
+    number = current_generation(release)
+    return queries is not None or load_manifest(release / GENERATIONS_FOLDER / str(number)).n_pdq > 0
 
 
 @dataclass(frozen=True)
@@ -261,14 +275,15 @@ def _concepts(
     return {"n": len(rows), "precision@10": means, "queries": rows}
 
 
-def _latency(generation: Generation, encoder: Encoder, images: Sequence[Image.Image]) -> dict[str, float]:
-    query = encoder.embed_images(images[:1])
-
-    requests: dict[str, Callable[[int], object]] = {
-        "embed_picture": lambda turn: encoder.embed_images([images[turn % len(images)]]),
-        "embed_text": lambda turn: encoder.embed_texts([f"a red car number {turn}"]),
-        "search_embedding": lambda _: generation.search_embedding(query, 10),
-    }
+def _latency(
+    generation: Generation, encoder: Encoder, query: npt.NDArray[np.float32], images: Sequence[Image.Image]
+) -> dict[str, float]:
+    requests: dict[str, Callable[[int], object]] = {}
+    if images:
+        requests["embed_picture"] = lambda turn: encoder.embed_images([images[turn % len(images)]])
+    if encoder.precision != PRECOMPUTED:
+        requests["embed_text"] = lambda turn: encoder.embed_texts([f"a red car number {turn}"])
+    requests["search_embedding"] = lambda _: generation.search_embedding(query, 10)
     figures = {}
     for name, call in requests.items():
         call(0)
@@ -286,6 +301,8 @@ def _latency(generation: Generation, encoder: Encoder, images: Sequence[Image.Im
 def _planted(truth: Path | None) -> set[str]:
     if truth is None:
         return set()
+    if not truth.is_file():
+        raise InputError(f"{truth} does not exist: give a CSV with a column `key`")
     with truth.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         if "key" not in (rows.fieldnames or ()):

@@ -56,11 +56,14 @@ def format_table(result: Evaluation) -> str:
         f"index {result.image_index}; {result.n_queries} copies each, seed {result.seed}",
         file=out,
     )
+    if not result.copies:
+        print("\nno copies were made: the release holds embeddings, and no pictures", file=out)
     heads = ("transform", "CLIP R@1", "CLIP R@5", "PDQ R@1", "PDQ<=31", "any turn", "either")
-    print(f"\n{heads[0]:<20}" + "".join(f"{head:>10}" for head in heads[1:]), file=out)
     rows = [tuple(asdict(row).values()) for row in result.copies]
-    means = ("mean", *(statistics.fmean(row[column] for row in rows) for column in range(1, 7)))
-    for row in [*rows, means]:
+    if rows:
+        print(f"\n{heads[0]:<20}" + "".join(f"{head:>10}" for head in heads[1:]), file=out)
+        rows.append(("mean", *(statistics.fmean(row[column] for row in rows) for column in range(1, 7))))
+    for row in rows:
         print(f"{row[0]:<20}" + "".join(f"{value:>10.3f}" for value in row[1:]), file=out)
     for kind, recall in result.index_recall.items():
         said = ", ".join(f"{name} {value:.4f}" for name, value in recall.items())

@@ -30,7 +30,8 @@ def save_plot(result: Evaluation, path: Path) -> None:
     import altair as alt
     import vl_convert
 
-    said = alt.vconcat(_copies(alt, result), _index(alt, result)).to_json()
+    charts = [_copies(alt, result)] if result.copies else []
+    said = alt.vconcat(*charts, _index(alt, result)).to_json()
     if path.suffix == ".svg":
         path.write_text(vl_convert.vegalite_to_svg(said), encoding="utf-8")
     else:

@@ -2,22 +2,27 @@
 
 import json
 import shutil
+import sys
 from dataclasses import astuple
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageChops
 
 from heldout.errors import ConflictError, InputError
+from indexer.__main__ import main
 from indexer.build import build
-from indexer.evaluate import evaluate
+from indexer.evaluate import evaluate, needs_model
 from indexer.figures import format_table
 from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
 from indexer.plots import save_plot
+from indexer.precomputed import PrecomputedModel
 from indexer.transforms import TRANSFORMS
 
 
@@ -125,3 +130,34 @@ def test_transforms_change_a_picture_the_same_way_each_time(name: str, make: Any
 def test_transforms_take_the_smallest_pictures(name: str) -> None:
     small = Image.fromarray(np.arange(8 * 9 * 3, dtype=np.uint8).reshape(8, 9, 3))
     assert min(TRANSFORMS[name](small, Random(1)).size) >= 1  # noqa: S311
+
+
+def test_embeddings_without_pictures_are_held_against_exact_search_without_a_model(tmp_path: Path) -> None:
+    for name in ("img_emb", "metadata"):
+        (tmp_path / "brought" / name).mkdir(parents=True)
+    rows = np.random.default_rng(7).standard_normal((40, 16))
+    np.save(tmp_path / "brought" / "img_emb" / "img_emb_0.npy", rows.astype(np.float16))
+    captions = pa.table({"caption": [f"number {row}" for row in range(40)]})
+    pq.write_table(captions, tmp_path / "brought" / "metadata" / "metadata_0.parquet")
+    release, model = tmp_path / "release", PrecomputedModel("ViT-B-32/openai")
+    ingest([tmp_path / "brought"], release=release, encoder=model, workers=0)
+    build(release)
+    assert not needs_model(release, queries=None)
+    result = evaluate(release, model)
+    assert (result.copies, result.n_queries) == ([], 0)
+    assert result.index_recall == {"image": {"recall@1": 1.0, "recall@10": 1.0}}
+    assert set(result.latency_ms) == {"search_embedding", "search_embedding_cpu"}
+    assert "no copies were made" in format_table(result)
+    save_plot(result, tmp_path / "plot.svg")
+    assert "Index against exact search" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"evaluate --dataset none --datasets-dir {tmp_path} --model ViT-B-32/openai -o {tmp_path / 'no' / 'f.json'}"
+    monkeypatch.setattr(sys, "argv", ["indexer", *line.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "would lie in a folder that does not exist: make it first" in capsys.readouterr().err
