@@ -1,9 +1,11 @@
 """What guard, limits and politeness cost: pictures a second from a server on loopback, beside clients without them.
 
     python -m benchmarks.fetch --pictures 2000 --rounds 5
+    python -m benchmarks.fetch --pictures 2000 --rounds 5 --hosts 2000 --kilobytes 60
 
-Data: one file of `--kilobytes`, served by a bare asyncio server in a process of its own under 64 addresses of
-127.0.0.0/8, so that there are 64 hosts. Ways, in turns, `--concurrency` requests in the air each, connections reused:
+Data: one file of `--kilobytes`, served by a bare asyncio server in a process of its own under `--hosts` addresses of
+127.0.0.0/8: as many hosts as pictures make a connection for each, as in a crawl. Ways, in turns, `--concurrency`
+requests in the air each, connections reused:
 
 - aiohttp: the client alone, answers read into memory;
 - httpx: the same with the other client (a tenth of the pictures: it is slow);
@@ -34,7 +36,10 @@ from indexer.fetch import FetchOptions, FetchStage
 from indexer.planning import plan
 from indexer.readers import open_shard
 
-HOSTS = 64
+
+def address_of(host: int) -> str:
+    """Address of a host by its number."""
+    return f"127.{host // 62_500}.{host // 250 % 250}.{1 + host % 250}"
 
 
 def serve(n_bytes: int, port: "multiprocessing.Queue[int]") -> None:
@@ -135,13 +140,14 @@ def main() -> None:
     parser.add_argument("--kilobytes", type=int, default=50)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--hosts", type=int, default=64)
     arguments = parser.parse_args()
     n_bytes, concurrency = arguments.kilobytes * 1000, arguments.concurrency
     ports: multiprocessing.Queue[int] = multiprocessing.Queue()
     server = multiprocessing.Process(target=serve, args=(n_bytes, ports), daemon=True)
     server.start()
     port = ports.get()
-    urls = [f"http://127.0.0.{1 + n % HOSTS}:{port}/{n}.jpg" for n in range(arguments.pictures)]
+    urls = [f"http://{address_of(n % arguments.hosts)}:{port}/{n}.jpg" for n in range(arguments.pictures)]
     ways: dict[str, tuple[int, Callable[[list[str]], int]]] = {
         "aiohttp": (1, lambda some: asyncio.run(with_aiohttp(some, concurrency))),
         "httpx": (10, lambda some: asyncio.run(with_httpx(some, concurrency))),
