@@ -19,8 +19,8 @@ from heldout.records import CheckResult, DatasetInfo, HitLabel, Safety, Sample, 
 from search.checking import check_copies, query_of
 from search.engine import DEFAULT_K, MAX_K, PageOptions, SearchEngine
 from search.picks import parse_picks
-from search.remote import fetch_picture
-from search.uploads import FIELD, URL_FIELD, Upload, picture_in, read_upload
+from search.remote import picture_of
+from search.uploads import FIELD, URL_FIELD, read_upload
 
 MAX_ID: Final = 2**63 - 1
 
@@ -194,7 +194,7 @@ def router(get_engine: Callable[..., SearchEngine], get_fetcher: Callable[..., F
     )
     async def search_picture(request: Request, engine: Engine, fetcher: Fetch, options: Options) -> Response:
         """Copies of a picture, exact and near, then what looks alike. The picture is neither stored nor logged."""
-        data = await _picture(await read_upload(request), fetcher)
+        data = await picture_of(await read_upload(request), fetcher)
         return await run_in_threadpool(lambda: _json(engine.search_picture(data, **options)))
 
     @routes.post(
@@ -208,7 +208,7 @@ def router(get_engine: Callable[..., SearchEngine], get_fetcher: Callable[..., F
         """Fetches just these samples' pictures and compares them: bytes, PDQ, geometry. Nothing is stored."""
         upload = await read_upload(request)
         picks = parse_picks(upload.fields.get(PICK_FIELD, ()))
-        query = await run_in_threadpool(query_of, await _picture(upload, fetcher))
+        query = await run_in_threadpool(query_of, await picture_of(upload, fetcher))
         return _json(await check_copies(engine, fetcher, query, picks))
 
     @routes.get("/v1/datasets", summary="Data sets that can be searched")
@@ -237,16 +237,6 @@ def router(get_engine: Callable[..., SearchEngine], get_fetcher: Callable[..., F
         return Response(webp, media_type="image/webp", headers=headers)
 
     return routes
-
-
-async def _picture(upload: Upload, fetcher: Fetcher) -> bytes:
-    """The form's file, or what its address gives."""
-    address = upload.one(URL_FIELD)
-    if not address:
-        return picture_in(upload)
-    if upload.picture:
-        raise InputError(f"two pictures were sent: give either a file in {FIELD!r} or an address in {URL_FIELD!r}")
-    return await fetch_picture(fetcher, address)
 
 
 def _json(record: BaseModel) -> Response:

@@ -8,7 +8,7 @@ pictures are: bytes, PDQ in 8 orientations, geometry. What was fetched is let go
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -24,12 +24,15 @@ from heldout.records import Check, CheckResult, Evidence, Sample
 from search.engine import SearchEngine, is_unverified
 from search.geometry import prove
 from search.picks import Pick
+from search.proving import evidence_of
 from search.remote import why_not
 
 MAX_CHECKED: Final = 24
 """Samples of one request."""
 CHECK_S: Final = 20.0
 """Seconds that one request may take; what has not been compared by then is said to be so."""
+_HELD: Final = 6
+"""Pictures of one request in memory, or on their way there: each may have as many bytes as the fetcher takes."""
 _AT_ONCE: Final = 2
 """Comparisons of one request under way: they are work for processors that others wait for too."""
 
@@ -77,17 +80,18 @@ async def check_copies(engine: SearchEngine, fetcher: Fetcher, query: Query, pic
         InputError: nothing was picked.
         ConflictError, NotFoundError: as `SearchEngine.samples`.
     """
+    first, n_left = first_of(picks)
 
     def read() -> list[Sample]:
         return [
-            sample for pick in picks for sample in engine.samples(pick.dataset, pick.ids, generation=pick.generation)
+            sample for pick in first for sample in engine.samples(pick.dataset, pick.ids, generation=pick.generation)
         ]
 
     samples = await run_in_threadpool(read)
     if not samples:
         raise InputError("no samples are named to be checked: give those of an answer, as dataset@generation:id,id")
-    gate = asyncio.Semaphore(_AT_ONCE)
-    tasks = [asyncio.create_task(_check(fetcher, query, sample, gate)) for sample in samples[:MAX_CHECKED]]
+    room, gate = asyncio.Semaphore(_HELD), asyncio.Semaphore(_AT_ONCE)
+    tasks = [asyncio.create_task(_check(fetcher, query, sample, room, gate)) for sample in samples]
     try:
         await asyncio.wait(tasks, timeout=CHECK_S)
     finally:
@@ -97,24 +101,38 @@ async def check_copies(engine: SearchEngine, fetcher: Fetcher, query: Query, pic
         Check(sample=sample, outcome="not_fetched", reason=f"not compared within {CHECK_S:.0f} seconds")
         if task.cancelled()
         else task.result()
-        for sample, task in zip(samples, tasks, strict=False)
+        for sample, task in zip(samples, tasks, strict=True)
     ]
     return CheckResult(
         checks=checks,
-        n_left=max(0, len(samples) - MAX_CHECKED),
+        n_left=n_left,
         generations={pick.dataset: pick.generation for pick in picks},
     )
 
 
-async def _check(fetcher: Fetcher, query: Query, sample: Sample, gate: asyncio.Semaphore) -> Check:
+def first_of(picks: Sequence[Pick]) -> tuple[list[Pick], int]:
+    """The first `MAX_CHECKED` samples of picks, and how many are left: a form may name millions."""
+    first: list[Pick] = []
+    room = MAX_CHECKED
+    for pick in picks:
+        if ids := pick.ids[:room]:
+            first.append(replace(pick, ids=ids))
+            room -= len(ids)
+    return first, sum(len(pick.ids) for pick in picks) - (MAX_CHECKED - room)
+
+
+async def _check(
+    fetcher: Fetcher, query: Query, sample: Sample, room: asyncio.Semaphore, gate: asyncio.Semaphore
+) -> Check:
     if sample.url is None or not is_unverified(sample):
         reason = "its picture is known here, and was compared when it was found"
         return Check(sample=sample, outcome="not_fetched", reason=reason)
-    fetched = await fetcher.get(sample.url)
-    if fetched.status != "ok":
-        return Check(sample=sample, outcome="not_fetched", reason=why_not(fetched))
-    async with gate:
-        return await run_in_threadpool(_compare, query, sample, fetched.body)
+    async with room:
+        fetched = await fetcher.get(sample.url)
+        if fetched.status != "ok":
+            return Check(sample=sample, outcome="not_fetched", reason=why_not(fetched))
+        async with gate:
+            return await run_in_threadpool(_compare, query, sample, fetched.body)
 
 
 def _compare(query: Query, sample: Sample, data: bytes) -> Check:
@@ -131,7 +149,5 @@ def _compare(query: Query, sample: Sample, data: bytes) -> Check:
             return Check(sample=sample, outcome="near", evidence=[Evidence(channel="pdq", value=float(distance))])
     proof = prove(query.image, image)
     if proof is not None:
-        return Check(
-            sample=sample, outcome="near", evidence=[Evidence(channel="geometry", value=round(proof.agreement, 4))]
-        )
+        return Check(sample=sample, outcome="near", evidence=[Evidence(**evidence_of(proof)._asdict())])
     return Check(sample=sample, outcome="different")

@@ -162,8 +162,10 @@ def router(get_engine: Callable[..., SearchEngine], get_fetcher: Callable[..., F
 
     @routes.post("/metadata", summary="Metadata of samples by id")
     async def metadata(request: Request, engine: Engine) -> Response:
-        body = await _body(request)
-        return await _told(run_in_threadpool(_metadata_of, engine, body))
+        async def answer() -> Response:
+            return await run_in_threadpool(_metadata_of, engine, await _body(request))
+
+        return await _told(answer())
 
     @routes.options("/indices-list", include_in_schema=False)
     @routes.options("/knn-service", include_in_schema=False)

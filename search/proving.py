@@ -60,7 +60,7 @@ def prove_copies(
     if not proved and all(proof.query_share < EXPLAINED for _, proof in looker.found):
         parts = [image.crop(box) for box in find_parts(image)]
         looker.look(_near_parts(reading, encoder, parts), patience=MAX_LOOKED_AT)
-    return merge.shown((ref, _evidence(proof)) for ref, proof in looker.found)
+    return merge.shown((ref, evidence_of(proof)) for ref, proof in looker.found)
 
 
 class _Looker:
@@ -111,6 +111,7 @@ def _in_turns(channels: Sequence[Sequence[Ref]]) -> Iterator[Ref]:
         yield from (ref for ref in rank if ref is not None)
 
 
-def _evidence(proof: Proof) -> merge.Proof:
+def evidence_of(proof: Proof) -> merge.Proof:
+    """What geometry measured, rounded as answers have it."""
     shares = round(proof.query_share, 4), round(proof.sample_share, 4)
     return merge.Proof("geometry", round(proof.agreement, 4), proof.inliers, *shares)

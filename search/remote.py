@@ -9,6 +9,7 @@ from typing import Final
 
 from heldout.errors import InputError
 from heldout.fetching import Fetched, Fetcher
+from search.uploads import FIELD, URL_FIELD, Upload, picture_in
 
 MAX_URL_CHARS: Final = 16_384
 
@@ -28,6 +29,20 @@ _WHY: Final = {
     "not_a_picture": "a page or text is there, not a picture",
     "host_resting": "its server has failed before, or asks to be left alone for now",
 }
+
+
+async def picture_of(upload: Upload, fetcher: Fetcher) -> bytes:
+    """The file of a form, or what the address in it gives.
+
+    Raises:
+        InputError: neither or both are there, or as `fetch_picture`.
+    """
+    address = upload.one(URL_FIELD)
+    if not address:
+        return picture_in(upload)
+    if upload.picture:
+        raise InputError(f"two pictures were sent: give either a file in {FIELD!r} or an address in {URL_FIELD!r}")
+    return await fetch_picture(fetcher, address)
 
 
 async def fetch_picture(fetcher: Fetcher, url: str) -> bytes:

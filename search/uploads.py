@@ -65,15 +65,6 @@ async def read_upload(request: Request) -> Upload:
         await form.close()
 
 
-async def read_picture(request: Request) -> bytes:
-    """Bytes of the field `picture`.
-
-    Raises:
-        InputError: as `read_upload`, or there is no such file.
-    """
-    return picture_in(await read_upload(request))
-
-
 def picture_in(upload: Upload) -> bytes:
     """Bytes of the field `picture`.
 

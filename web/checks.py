@@ -5,7 +5,6 @@ the browser and sent back by it. Works without JavaScript.
 """
 
 import base64
-import binascii
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -67,7 +66,7 @@ def read_check(upload: Upload) -> CheckQuestion:
     (picture, *_), seen = selection.pictures, upload.one("seen")
     try:
         query = query_from_copy(base64.b64decode(seen, validate=True), bytes.fromhex(picture.sha256 or ""))
-    except binascii.Error as error:
+    except ValueError as error:  # not base64: binascii's error is one too
         raise InputError("This page sent something that does not fit: search again with the picture.") from error
     return CheckQuestion(query, picture, seen, picks)
 

@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from heldout.records import SearchResult
 from search.checking import check_copies
 from search.engine import PageOptions, SearchEngine
-from search.remote import fetch_picture
-from search.uploads import URL_FIELD, picture_in, read_upload
+from search.remote import picture_of
+from search.uploads import read_upload
 from web.boxes import search_box
 from web.checks import checked_page, offer_check, read_check
 from web.contexts import ResultsPage, SearchPage
@@ -91,8 +91,7 @@ async def results_for_picture(
 ) -> HTMLResponse:
     """Results for an uploaded picture, or for the one at an address. It is neither stored nor logged."""
     upload = await read_upload(request)
-    address = upload.one(URL_FIELD)
-    data = await fetch_picture(fetcher, address) if address else picture_in(upload)
+    data = await picture_of(upload, fetcher)
     narrowing = read_narrowing(upload.one)
     chosen = upload.one("dataset") or dataset
 

@@ -105,7 +105,11 @@ def test_what_has_only_an_embedding_is_similar_and_unverified_until_it_is_checke
         "a.png": "not_fetched",
     }
     assert [proof.channel for proof in outcomes["mirror.jpg"].evidence] == ["pdq"]
-    assert [proof.channel for proof in outcomes["crop.jpg"].evidence] == ["geometry"]
+    (crop,) = outcomes["crop.jpg"].evidence
+    assert crop.channel == "geometry"
+    assert crop.inliers, "what proves it is told as in a search"
+    assert crop.query_share
+    assert crop.sample_share
     assert outcomes["gone.png"].reason == "its server answered with status 404"
     assert outcomes["a.png"].reason == "it is not on the public Internet"
     assert "not a picture" in (outcomes["page.html"].reason or "")
@@ -119,6 +123,8 @@ def test_a_check_is_bounded_and_says_what_is_left(
     monkeypatch.setattr(checking, "MAX_CHECKED", 3)
     result = check(client, data, [f"links@1:{','.join(map(str, range(len(urls))))}"])
     assert (len(result.checks), result.n_left) == (3, len(urls) - 3)
+    beyond = check(client, data, ["links@1:0,1,2," + ",".join(map(str, range(1_000_000, 1_002_000)))])
+    assert (len(beyond.checks), beyond.n_left) == (3, 2_000), "what is left is not even read"
 
 
 def test_a_check_ends_in_time_and_says_what_it_did_not_reach(

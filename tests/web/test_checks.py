@@ -123,6 +123,7 @@ def test_a_form_this_site_did_not_make_is_refused(checking_site: TestClient) -> 
         {"picture": f"{pixel}.90.{hexes}"},
         {"picture": f"{pixel}.90.{hexes}", "seen": "!!!", "pick": "links@1:0"},
         {"picture": f"{pixel}.90.{hexes}", "seen": "aGVsbG8=", "pick": "links@1:0"},
+        {"picture": f"{pixel}.90.{hexes}", "seen": "\N{LATIN SMALL LETTER E WITH ACUTE}", "pick": "links@1:0"},
         {"picture": "x", "seen": "", "pick": "links@1:0"},
     ):
         files = [(name, (None, value)) for name, value in fields.items()] or [("other", (None, "1"))]
