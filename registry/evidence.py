@@ -245,6 +245,8 @@ def _not_found(session: Session, row: EvidenceRow, finding: Finding, *, now: dat
 
 def _let_fall(session: Session, row: EvidenceRow, positions: Sequence[int], *, now: datetime) -> None:
     """Lower what only this proof held up, to the best that other proofs of the claim still show."""
+    if not positions:
+        return
     level = gives(cast("Method", row.method), row.target)
     left: dict[int, Assurance] = dict.fromkeys(positions, "declared")
     for other in list_of(session, row.claim_id):
@@ -252,11 +254,8 @@ def _let_fall(session: Session, row: EvidenceRow, positions: Sequence[int], *, n
         for position in positions_of(other) if other.id != row.id else []:
             if position in left:
                 left[position] = max(left[position], shown, key=ASSURANCES.index)
-    now_at = dict(
-        session.execute(
-            select(SubjectRow.position, SubjectRow.assurance).where(SubjectRow.claim_id == row.claim_id)
-        ).tuples()
-    )
+    query = select(SubjectRow.position, SubjectRow.assurance).where(SubjectRow.claim_id == row.claim_id)
+    now_at = {position: assurance for position, assurance in session.execute(query)}  # noqa: C416 - rows are not pairs
     for best in ASSURANCES:
         # What a review or a better proof has shown since is not this proof's to take away.
         falling = [at for at in positions if left[at] == best and now_at[at] == level]

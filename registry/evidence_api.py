@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, File, Header, HTTPException, Query, Response, UploadFile, params
+from fastapi import APIRouter, Body, Depends, File, Header, Query, Response, UploadFile, params
 from fastapi.openapi.models import Example
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
@@ -120,10 +120,7 @@ def _add_checks(api: APIRouter, registry_dependency: params.Depends, prober_depe
     ) -> Proof:
         """Hand in the signed picture of a `credential` proof."""
         response.headers["Cache-Control"] = "no-store"
-        data = await picture.read()
-        if not data:
-            raise HTTPException(422, "The file is empty: send the signed picture.")
-        return await run_in_threadpool(registry.proving.check_picture, evidence_id, data)
+        return await run_in_threadpool(registry.proving.check_picture, evidence_id, await picture.read())
 
 
 def _check_may(registry: Registry, claim_id: str, account_id: str | None, secret: str | None) -> None:

@@ -21,8 +21,9 @@ from typing import Any, Final
 
 import c2pa
 import numpy as np
+from cryptography.x509 import load_pem_x509_certificates
 
-from heldout.errors import InputError
+from heldout.errors import InputError, UnavailableError
 from heldout.fingerprints import MATCH_DISTANCE, distances
 from heldout.pictures import fingerprint
 from registry.evidence_checks import Finding
@@ -51,12 +52,22 @@ class Anchors:
 
     @classmethod
     def of(cls, state_dir: Path) -> "Anchors":
-        """Those in the state folder."""
-        identity, signer = (
-            path.read_text(encoding="ascii") if path.exists() else ""
-            for path in (state_dir / IDENTITY_FILE, state_dir / SIGNER_FILE)
-        )
+        """Those in the state folder. Raises UnavailableError: a file there holds something else."""
+        identity, signer = (_read_certificates(state_dir / name) for name in (IDENTITY_FILE, SIGNER_FILE))
         return cls(identity, signer)
+
+
+def _read_certificates(path: Path) -> str:
+    try:
+        pem = path.read_bytes()
+        load_pem_x509_certificates(pem)
+        return pem.decode("ascii")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        raise UnavailableError(
+            f"{path} cannot be read as certificates in PEM ({error}): correct it, or remove it"
+        ) from error
 
 
 def check_picture(data: bytes, pdq: str, token: str, anchors: Anchors) -> Finding:
@@ -69,10 +80,15 @@ def check_picture(data: bytes, pdq: str, token: str, anchors: Anchors) -> Findin
         return Finding("no_anchors", "this registry trusts no certificate authority yet: use another proof")
     if not _is_copy(data, pdq):
         return Finding("other_picture", "this is not the picture of the claim: hand in that one, signed")
-    report = _read_manifest(data, anchors)
-    if isinstance(report, Finding):
-        return report
-    return _judge(report, token)
+    found = Finding("no_anchors", "")
+    for kind, pem in (("cawg", anchors.identity), ("manifest", anchors.signer)):
+        # One list at a time: the library lets those for identities vouch for the manifest's signature as well.
+        if pem:
+            report = _read_manifest(data, kind, pem)
+            found = report if isinstance(report, Finding) else _judge(report, token, is_identity=kind == "cawg")
+            if found.is_found:
+                break
+    return found
 
 
 def _is_copy(data: bytes, pdq: str) -> bool:
@@ -81,13 +97,13 @@ def _is_copy(data: bytes, pdq: str) -> bool:
     return bool(distances(found.pdq[:1], wanted)[0, 0] <= MATCH_DISTANCE)
 
 
-def _read_manifest(data: bytes, anchors: Anchors) -> "dict[str, Any] | Finding":
+def _read_manifest(data: bytes, trust_kind: str, pem: str) -> "dict[str, Any] | Finding":
     kind = next((name for start, name in _FORMATS if data.startswith(start)), None)
     if kind is None:
         raise InputError("the picture must be JPEG, PNG, WebP or TIFF to be read with its signature")
     try:
         with (
-            c2pa.Context.from_dict(_settings(anchors)) as context,
+            c2pa.Context.from_dict(_settings(trust_kind, pem)) as context,
             c2pa.Reader(kind, io.BytesIO(data), context=context) as reader,
         ):
             report: dict[str, Any] = json.loads(reader.json())
@@ -98,21 +114,16 @@ def _read_manifest(data: bytes, anchors: Anchors) -> "dict[str, Any] | Finding":
     return report
 
 
-def _settings(anchors: Anchors) -> dict[str, Any]:
-    lists = [
-        {"trust_anchors": pem, "trust_uri": f"heldout:{kind}", "trust_kind": kind}
-        for pem, kind in ((anchors.identity, "cawg"), (anchors.signer, "manifest"))
-        if pem
-    ]
+def _settings(kind: str, pem: str) -> dict[str, Any]:
     return {
         "version": 1,
-        "trust": {"anchors": lists},
+        "trust": {"anchors": [{"trust_anchors": pem, "trust_uri": f"heldout:{kind}", "trust_kind": kind}]},
         "verify": {"verify_trust": True, "ocsp_fetch": False, "remote_manifest_fetch": False},
         "core": {"allowed_network_hosts": []},
     }
 
 
-def _judge(report: Mapping[str, Any], token: str) -> Finding:
+def _judge(report: Mapping[str, Any], token: str, *, is_identity: bool) -> Finding:
     """From the validator's report. Only what it says of the active manifest counts, not of ingredients."""
     active = report["manifests"][report["active_manifest"]]
     results = report["validation_results"]["activeManifest"]
@@ -123,14 +134,12 @@ def _judge(report: Mapping[str, Any], token: str) -> Finding:
     if not any(_token_of(each) == token for each in active["assertions"]):
         return Finding("no_token", f"the signed manifest has no assertion {LABEL} with the code: sign it together")
     good = {(each["code"], each.get("url", "")) for each in results["success"]}
-    for each in active["assertions"]:
-        if (
-            each["label"].startswith("cawg.identity")
-            and _covers_code(each)
-            and _is_trusted(each["label"], good, results)
-        ):
-            return Finding("found", f"signed with the code by {_name(each['data'])}", is_found=True)
-    if any(code == "signingCredential.trusted" for code, _ in good):
+    if is_identity:
+        for each in active["assertions"]:
+            is_one = each["label"].startswith("cawg.identity") and _covers_code(each)
+            if is_one and _is_trusted(each["label"], good, results):
+                return Finding("found", f"signed with the code by {_name(each['data'])}", is_found=True)
+    elif any(code == "signingCredential.trusted" for code, _ in good):
         return Finding("found", f"signed with the code by {_name(active)}", is_found=True)
     return Finding("untrusted", "the signature holds, but nobody trusted here vouches for who made it")
 

@@ -63,7 +63,8 @@ class PageReading:
     """Contents of the verification tags in the head."""
     own_words: list[str] = field(default_factory=list)
     """Title, descriptions, and addresses of links that say they are the profile's own (`rel=me`)."""
-    text: list[str] = field(default_factory=list)
+    whole: str = ""
+    """The page as it came, in lower case."""
     links: list[str] = field(default_factory=list)
 
     def says(self, code: str) -> bool:
@@ -72,7 +73,7 @@ class PageReading:
 
     def has_anywhere(self, code: str) -> bool:
         """Whether it is on the page at all."""
-        return any(code in each.lower() for each in (*self.text, *self.own_words, *self.metas, *self.links))
+        return code in self.whole
 
     def link_keys(self, base: str) -> set[str]:
         """Canonical keys of the page's links and pictures."""
@@ -92,6 +93,7 @@ def read_page(body: bytes, encoding: str = "utf-8") -> PageReading:
     except LookupError:
         text = body.decode("utf-8", "replace")
     reader = _Reader()
+    reader.reading.whole = text.lower()
     reader.feed(text)
     reader.close()
     return reader.reading
@@ -109,6 +111,8 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in _HEAD_TAGS:
             self._is_head = False
+        if self._open == "title":  # a name with a tag in it; older parsers see one
+            return
         self._open = tag
         given: dict[str, str] = {}
         for name, value in attrs:  # the first of two wins, as in browsers
@@ -124,7 +128,8 @@ class _Reader(HTMLParser):
             self.reading.links += [link for link in links if link]
 
     def handle_endtag(self, tag: str) -> None:
-        self._open = ""
+        if self._open != "title" or tag == "title":
+            self._open = ""
         if tag == "head":
             self._is_head = False
 
@@ -133,7 +138,6 @@ class _Reader(HTMLParser):
             self.reading.own_words.append(data)
         elif self._is_head and data.strip() and self._open not in {"script", "style", "noscript", "template"}:
             self._is_head = False  # text begins the body
-        self.reading.text.append(data)
 
     def _meta(self, given: dict[str, str]) -> None:
         name = (given.get("name") or given.get("property") or "").lower()

@@ -57,6 +57,14 @@ class Target:
     """That is asked; empty for a picture."""
 
 
+def parse_method(text: str) -> Method:
+    """The method of this name. Raises InputError: there is none."""
+    for method in METHODS:
+        if text == method:
+            return method
+    raise InputError(f"{text[:40]!r} is no way to prove anything: give one of {', '.join(METHODS)}")
+
+
 def parse_target(method: Method, text: str) -> Target:
     """Read what a claimant wants to prove.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -15,18 +15,22 @@ from heldout.addresses import AddressGuard
 from heldout.fetching import Fetcher, FetchLimits
 from indexer.encoder import Encoder
 from registry import api as registry_api
+from registry import evidence_api
+from registry.evidence_checks import Prober
 from registry.mail import Mailer, open_mailer
+from registry.resolvers import parse_servers
 from search import api as search_api
 from search import knn as search_knn
 from search.picture import MAX_PICTURE_BYTES
-from web import account_pages, claim_pages, lab_pages, search_pages, sign_in_pages
+from web import account_pages, claim_pages, lab_pages, prove_pages, search_pages, sign_in_pages
 from web.background import Refresher
-from web.deps import ConditionsDep, EngineDep, RegistryDep, get_engine, get_fetcher, get_registry
+from web.deps import ConditionsDep, EngineDep, RegistryDep, get_engine, get_fetcher, get_prober, get_registry
 from web.middleware import BodyLimit, RequestLog, SecurityHeaders
 from web.pages import STATIC_DIR, Pages
 from web.parts import Parts
 from web.problems import add_problem_handlers
 from web.publishing import AutoPublisher
+from web.rechecking import Rechecker
 from web.settings import Settings
 from web.static_files import ListFiles, LogFiles, SiteFiles
 
@@ -47,20 +51,22 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
         opened = await asyncio.to_thread(Parts.open, settings, encoder) if parts is None else parts
         app.state.registry, app.state.engine = opened.registry, opened.engine
         app.state.suggestions = opened.suggestions
-        jobs: list[Refresher | AutoPublisher] = [Refresher(opened.engine.refresh)]
+        jobs: list[Refresher | AutoPublisher | Rechecker] = [Refresher(opened.engine.refresh)]
         if settings.publish == "auto":
             jobs.append(AutoPublisher(opened.registry, delay_s=settings.publish_delay_s))
-        app.state.conditions = [job.condition for job in jobs]
-        tasks = [asyncio.create_task(job.run()) for job in jobs]
+        guard = AddressGuard(allow=settings.allowed_networks)
         try:
-            async with Fetcher(guard=AddressGuard(allow=settings.allowed_networks), limits=PICTURE_LIMITS) as fetcher:
-                app.state.fetcher = fetcher
-                yield
+            async with (
+                Fetcher(guard=guard, limits=PICTURE_LIMITS) as fetcher,
+                Prober(parse_servers(settings.resolvers), guard=guard) as prober,
+            ):
+                app.state.fetcher, app.state.prober = fetcher, prober
+                if settings.recheck == "auto":
+                    jobs.append(Rechecker(opened.registry, prober))
+                app.state.conditions = [job.condition for job in jobs]
+                async with _running(jobs):
+                    yield
         finally:
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
             opened.close()
 
     app = FastAPI(
@@ -83,7 +89,8 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     app.include_router(search_api.router(get_engine, get_fetcher))
     app.include_router(search_knn.router(get_engine, get_fetcher))
     app.include_router(registry_api.router(get_registry))
-    for module in (search_pages, claim_pages, account_pages, sign_in_pages, lab_pages):
+    app.include_router(evidence_api.router(get_registry, get_prober))
+    for module in (search_pages, claim_pages, account_pages, prove_pages, sign_in_pages, lab_pages):
         app.include_router(module.routes)
     _add_robots(app)
     _add_health(app)
@@ -92,6 +99,19 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     app.mount("/log", LogFiles(public / "log"))
     app.mount("/static", SiteFiles(STATIC_DIR, pages.versions))
     return app
+
+
+@asynccontextmanager
+async def _running(jobs: Sequence[Refresher | AutoPublisher | Rechecker]) -> AsyncIterator[None]:
+    """Jobs beside the requests, ended before what they use is closed."""
+    tasks = [asyncio.create_task(job.run()) for job in jobs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 def _mailer(settings: Settings) -> Mailer | None:

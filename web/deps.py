@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from heldout.fetching import Fetcher
+from registry.evidence_checks import Prober
 from registry.mail import Mailer
 from registry.service import Registry
 from search.engine import SearchEngine
@@ -26,6 +27,12 @@ def get_fetcher(request: Request) -> Fetcher:
     """What fetches pictures that strangers name."""
     fetcher: Fetcher = request.app.state.fetcher
     return fetcher
+
+
+def get_prober(request: Request) -> Prober:
+    """What looks for claimants' codes."""
+    prober: Prober = request.app.state.prober
+    return prober
 
 
 def get_registry(request: Request) -> Registry:
@@ -66,6 +73,7 @@ def get_conditions(request: Request) -> list[Condition]:
 
 EngineDep = Annotated[SearchEngine, Depends(get_engine)]
 FetcherDep = Annotated[Fetcher, Depends(get_fetcher)]
+ProberDep = Annotated[Prober, Depends(get_prober)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
 MailerDep = Annotated[Mailer | None, Depends(get_mailer)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]

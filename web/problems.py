@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from heldout.errors import HeldoutError
+from heldout.errors import HeldoutError, TooOftenError
 from web.boxes import search_box
 from web.contexts import ErrorPage, SearchBox
 from web.deps import get_pages
@@ -33,6 +33,7 @@ _TITLES = {
     409: "Something has changed",
     413: "That is too large",
     422: "We could not use that",
+    429: "That was asked too often",
     500: "Something broke on our side",
     503: "Something we need is not answering",
 }
@@ -85,7 +86,8 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(HeldoutError)
     async def heldout_error(request: Request, error: HeldoutError) -> Response:
         if error.http_status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return problem(request, error.http_status, _sentence(str(error)))
+            wait = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooOftenError) else None
+            return problem(request, error.http_status, _sentence(str(error)), headers=wait)
         log.error("request_failed", extra=describe(error))
         headers = {"Retry-After": "30"} if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else None
         return problem(request, error.http_status, _DETAILS[error.http_status], headers=headers)

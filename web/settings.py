@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from heldout.errors import InputError
+from registry.resolvers import DEFAULT_RESOLVERS, ResolverPanel, parse_servers
+
 DEVELOPMENT_SECRET = "development-only-secret"  # noqa: S105 - refused outside development, see below
 MIN_SECRET_LENGTH = 32
 """In characters: what `python -c 'import secrets; print(secrets.token_urlsafe())'` exceeds."""
@@ -47,6 +50,16 @@ class Settings(BaseSettings):
         default="",
         description="Networks besides the public Internet that pictures may be fetched from, separated by commas: "
         "`127.0.0.0/8` for a demo on one machine. Left out: none.",
+    )
+    resolvers: str = Field(
+        default=",".join(DEFAULT_RESOLVERS),
+        description="Name servers that must all see a claimant's record, IP addresses separated by commas. They learn "
+        "which hosts are proved, which the log makes public anyway.",
+    )
+    recheck: Literal["auto", "off"] = Field(
+        default="auto",
+        description="`auto` looks again for claimants' proofs when their time has come, in this process. `off`: the "
+        "operator runs `python -m registry recheck` every hour.",
     )
     base_url: str = Field(
         default="http://127.0.0.1:8000",
@@ -118,6 +131,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"HELDOUT_FETCH_NETWORKS is {value!r} ({error}): give networks such as 127.0.0.0/8, separated by commas"
             ) from error
+        return value
+
+    @field_validator("resolvers")
+    @classmethod
+    def _name_servers(cls, value: str) -> str:
+        try:
+            ResolverPanel(parse_servers(value))
+        except InputError as error:
+            raise ValueError(f"HELDOUT_RESOLVERS is {value!r}: {error}") from error
         return value
 
     @field_validator("mail_from")

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from heldout.records import ClaimRequest, UrlSubject
 from tests.web.accounts import sign_in
 from tests.web.test_claim_pages import HTML, tick
-from web import account_contexts, contexts
+from web import account_contexts, contexts, prove_contexts
 from web.pages import TEMPLATES_DIR, Pages
 from web.settings import Settings
 
@@ -25,6 +25,7 @@ PAGES: dict[str, type] = {
     "account.html": account_contexts.AccountPage,
     "delete_account.html": account_contexts.DeleteAccountPage,
     "claim.html": contexts.ClaimPage,
+    "prove.html": prove_contexts.ProvePage,
     "labs.html": contexts.LabsPage,
     "about.html": contexts.AboutPage,
     "error.html": contexts.ErrorPage,
@@ -81,6 +82,7 @@ def test_the_context_of_each_rendered_page_is_its_dataclass(
         own_site.get("/about"),
         own_site.get("/nowhere", headers=HTML),
         own_site.get(f"/claims/{claim_id}/manage"),
+        own_site.get(f"/claims/{claim_id}/prove"),
         own_site.get("/sign-in"),
         own_site.get("/sign-in/sent"),
         own_site.get("/sign-in/nothing"),

@@ -1,0 +1,194 @@
+"""Proving a site, a profile or a picture: what to put where, and a button that looks for it. Works without scripts."""
+
+from datetime import UTC
+from typing import Annotated
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from heldout.errors import AccessError, ConflictError, InputError, TooOftenError
+from heldout.records import Proof
+from registry.evidence_targets import Method, parse_method
+from registry.service import Registry
+from web.account_pages import manage_href
+from web.deps import SAME_ORIGIN, PagesDep, ProberDep, RegistryDep
+from web.prove_contexts import PlaceWays, ProofBox, ProvePage, Way
+from web.visitors import Visitor, VisitorDep
+
+routes = APIRouter(include_in_schema=False)
+
+WAYS: dict[Method, str] = {
+    "dns": "a record in the domain name system, where you bought {target}",
+    "well-known": "a small text file on {target}",
+    "meta": "a line in the head of the page {target}",
+    "account": "a code in the profile's description at {target}",
+    "credential": "the picture signed with your Content Credentials",
+}
+STATES = {"waiting": "not found yet", "proved": "proved", "lost": "was there, and is gone"}
+STEPS: dict[Method, list[str]] = {
+    "dns": [
+        "Sign in where your domain name is managed and open its DNS records.",
+        "Add a record as below. Where only the first part of the name is asked for, leave the domain itself away.",
+        "Save, wait a few minutes, and press the button here. Some providers take an hour.",
+    ],
+    "well-known": [
+        "Make a plain text file named heldout.txt with the line below.",
+        "Put it on your site into a folder named .well-known, so that the address below shows it.",
+        "Open the address in your browser to see that it is there, and press the button here.",
+    ],
+    "meta": [
+        "Open the page's settings where code for its head can be added, often under SEO or site verification.",
+        "Paste the line below, before </head>, and publish.",
+        "Press the button here.",
+    ],
+    "account": [
+        "Open your profile's settings and put the code below into its description, anywhere in the text.",
+        "Save, and see that the code shows on your profile when you are signed out.",
+        "Press the button here. A code in a comment does not count: anybody can write one.",
+    ],
+    "credential": [
+        "Sign the picture with your certificate and add the assertion below to what is signed.",
+        "With a CAWG identity, let the identity reference the assertion too.",
+        "Hand in the signed file here. It is not kept.",
+    ],
+}
+
+
+@routes.get("/claims/{claim_id}/prove")
+def prove(
+    *, request: Request, claim_id: str, pages: PagesDep, registry: RegistryDep, visitor: VisitorDep, secret: str = ""
+) -> HTMLResponse:
+    """What can be proved, how, and how far it has come."""
+    return pages.render(request, "prove.html", _page(registry, claim_id, visitor, secret))
+
+
+@routes.post("/claims/{claim_id}/prove", dependencies=SAME_ORIGIN)
+def begin(
+    *,
+    request: Request,
+    claim_id: str,
+    pages: PagesDep,
+    registry: RegistryDep,
+    visitor: VisitorDep,
+    csrf: Annotated[str, Form()] = "",
+    secret: Annotated[str, Form(max_length=64)] = "",
+    method: Annotated[str, Form(max_length=16)] = "",
+    target: Annotated[str, Form(max_length=2_100)] = "",
+) -> Response:
+    """A code for one way of proving."""
+    _check_may(registry, claim_id, visitor, csrf, secret)
+    try:
+        proof = registry.proving.create(claim_id, parse_method(method), target)
+    except (InputError, ConflictError) as error:
+        page = _page(registry, claim_id, visitor, secret, problem=str(error))
+        return pages.render(request, "prove.html", page, status=error.http_status)
+    return _back(claim_id, secret, proof.id)
+
+
+@routes.post("/claims/{claim_id}/prove/{evidence_id}/check", dependencies=SAME_ORIGIN)
+async def check(
+    *,
+    request: Request,
+    claim_id: str,
+    evidence_id: str,
+    pages: PagesDep,
+    registry: RegistryDep,
+    prober: ProberDep,
+    visitor: VisitorDep,
+    csrf: Annotated[str, Form()] = "",
+    secret: Annotated[str, Form(max_length=64)] = "",
+    picture: Annotated[UploadFile | None, File()] = None,
+) -> Response:
+    """Look for the code now, or judge the picture that comes with the form."""
+    await run_in_threadpool(_check_may, registry, claim_id, visitor, csrf, secret)
+    try:
+        if picture is not None:
+            await run_in_threadpool(registry.proving.check_picture, evidence_id, await picture.read())
+        else:
+            await registry.proving.check(evidence_id, prober)
+    except (InputError, ConflictError, TooOftenError) as error:
+        page = await run_in_threadpool(_page, registry, claim_id, visitor, secret, problem=str(error))
+        response = pages.render(request, "prove.html", page, status=error.http_status)
+        if isinstance(error, TooOftenError):
+            response.headers["retry-after"] = str(error.retry_after_s)
+        return response
+    return _back(claim_id, secret, evidence_id)
+
+
+def prove_href(claim_id: str, secret: str) -> str:
+    """Address of the page where a claim's subjects are proved."""
+    query = f"?{urlencode({'secret': secret})}" if secret else ""
+    return f"/claims/{quote(claim_id, safe='')}/prove{query}"
+
+
+def _back(claim_id: str, secret: str, evidence_id: str) -> Response:
+    return RedirectResponse(f"{prove_href(claim_id, secret)}#{quote(evidence_id, safe='')}", status_code=303)
+
+
+def _check_may(registry: Registry, claim_id: str, visitor: Visitor | None, csrf: str, secret: str) -> None:
+    if visitor is not None:
+        visitor.check_form(csrf)
+    account_id = visitor.account.id if visitor else None
+    if not (registry.may_change(claim_id, account_id=account_id) or registry.may_change(claim_id, secret=secret)):
+        raise AccessError(f"claim {claim_id} is not yours to prove: sign in, or open its private address")
+
+
+def _page(registry: Registry, claim_id: str, visitor: Visitor | None, secret: str, *, problem: str = "") -> ProvePage:
+    claim = registry.claim(claim_id)
+    account_id = visitor.account.id if visitor else None
+    by_account = registry.may_change(claim_id, account_id=account_id)
+    by_secret = not by_account and registry.may_change(claim_id, secret=secret)
+    may_change, kept = by_account or by_secret, secret if by_secret else ""
+    proofs = registry.proving.of_claim(claim_id) if may_change else []
+    known = {(each.method, each.target) for each in proofs}
+    places = registry.proving.suggested(claim_id) if may_change else []
+    return ProvePage(
+        claim_id=claim.id,
+        manage_href=manage_href(claim.id, kept),
+        may_change=may_change,
+        is_open=claim.state not in {"withdrawn", "rejected"},
+        secret=kept,
+        csrf=visitor.csrf if visitor else "",
+        sign_in_href=f"/sign-in?{urlencode({'next': prove_href(claim_id, '')})}",
+        problem=_sentence(problem),
+        places=[
+            PlaceWays(
+                name,
+                [
+                    Way(method, target, WAYS[method].format(target=target))
+                    for method, target in ways
+                    if (method, target) not in known
+                ],
+            )
+            for name, ways in places
+        ],
+        proofs=[_box(each) for each in proofs],
+        n_days=registry.proving.schedule.grace.days,
+    )
+
+
+def _box(proof: Proof) -> ProofBox:
+    return ProofBox(
+        id=proof.id,
+        title=WAYS[proof.method].format(target=proof.target),
+        state_words=STATES[proof.state],
+        is_proved=proof.state == "proved",
+        steps=STEPS[proof.method],
+        put=proof.put,
+        result=_sentence(proof.result or ""),
+        checked_at=proof.checked_at and proof.checked_at.astimezone(UTC),
+        next_check_at=proof.next_check_at,
+        failing_since=proof.failing_since if proof.state == "proved" else None,
+        n_subjects=proof.n_subjects,
+        is_picture=proof.method == "credential",
+    )
+
+
+def _sentence(text: str) -> str:
+    """A message as a sentence; an address it begins with stays as it is."""
+    if not text:
+        return ""
+    first = text if text.startswith("https://") else f"{text[:1].upper()}{text[1:]}"
+    return first + ("" if first.endswith((".", "!", "?")) else ".")
