@@ -118,6 +118,8 @@ class Accounts:
             NotFoundError: no such account.
         """
         with transaction(self._sessions) as session:
+            # Locked: no claim comes into an account that is being forgotten.
+            session.get(AccountRow, account_id, with_for_update=True)
             account = _account(session, account_id)
             claims = list(session.scalars(select(ClaimantRow.claim_id).where(ClaimantRow.account_id == account_id)))
             if withdraw_claims:

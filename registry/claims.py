@@ -39,7 +39,7 @@ WITHDRAW_REASONS = tuple(sorted(TRANSITIONS["in_force", "withdrawn"]))
 FIRST_ASSURANCE: Assurance = "declared"
 MAX_PAGE = 100
 
-_CURSOR = re.compile(r"([0-9]{1,12})-([0-9a-z]{1,64})", re.ASCII)
+_CURSOR = re.compile(r"([0-9]{1,11})-([0-9a-z]{1,64})", re.ASCII)  # 11 digits: up to the year 5138
 
 
 def new_claim_id() -> str:

@@ -5,13 +5,15 @@ it up. What the person who asks is told never depends on whether there is such a
 Takes a Session whose transaction the caller opened.
 """
 
+import base64
 import hashlib
 import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
+from cryptography.fernet import Fernet
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from heldout.errors import AccessError, InputError
@@ -25,6 +27,8 @@ MAX_LINKS_PER_EMAIL = 5
 MAX_LINKS_PER_CLIENT = 20
 """In `LIMIT_SPAN`, per network address: nobody mails the whole town."""
 LIMIT_SPAN = timedelta(hours=1)
+MAX_NEXT_CHARS = 1_400
+"""Of where to go afterwards: sealed it fits its column."""
 
 _LOCAL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
@@ -43,14 +47,16 @@ class SignedIn:
 def parse_email(text: str) -> str:
     """An e-mail address in the one form an account is known by: all lower case.
 
-    ASCII before the @ alone: letters of other scripts that fold to the same lower case would be another's account.
+    ASCII before the @ alone: letters of other scripts that fold to the same lower case would be another's account. No
+    `=?` there: it begins an encoded word (RFC 2047), which headers of mail would show as something else.
 
     Raises:
         InputError: not an address.
     """
     name, at, host = text.strip().rpartition("@")
     shown = ascii(text[:80])
-    if not at or not _LOCAL.fullmatch(name) or name.startswith(".") or name.endswith(".") or ".." in name:
+    is_plain = not (name.startswith(".") or name.endswith(".") or ".." in name or "=?" in name)
+    if not at or not _LOCAL.fullmatch(name) or not is_plain:
         raise InputError(f"{shown} is not an e-mail address: correct it")
     try:
         domain = host_rule(host).host
@@ -68,7 +74,7 @@ def make_link_token(session: Session, email: str, *, client: bytes, next_path: s
         session: in a transaction.
         email: as `parse_email` gives it.
         client: digest of the network address that asks, keyed, so that it says nothing by itself.
-        next_path: where to go afterwards, on this site.
+        next_path: where to go afterwards, on this site; at most `MAX_NEXT_CHARS`. It may hold a claim's secret.
         now: the link's life begins.
     """
     session.execute(delete(SignInRow).where(SignInRow.created_at < now - LIMIT_SPAN, SignInRow.expires_at < now))
@@ -87,7 +93,7 @@ def make_link_token(session: Session, email: str, *, client: bytes, next_path: s
             token_sha256=_digest(token),
             email=email,
             client=client,
-            next_path=next_path,
+            next_path=_box(token).encrypt(next_path.encode()).decode(),
             created_at=now,
             expires_at=now + LINK_LIFE,
         )
@@ -110,25 +116,37 @@ def use_link(session: Session, token: str, *, now: datetime, new_account_id: str
     Raises:
         AccessError: used already, too old, or never made.
     """
-    used = None
-    if _TOKEN.fullmatch(token):
-        used = session.execute(
-            update(SignInRow)
-            .where(SignInRow.token_sha256 == _digest(token), SignInRow.used_at.is_(None), SignInRow.expires_at > now)
-            .values(used_at=now)
-            .returning(SignInRow.email, SignInRow.next_path)
-        ).first()
-    if used is None:
+    email = email_of_link(session, token, now=now)
+    links = _locked_links(session, email) if email is not None else {}
+    used = links.get(_digest(token)) if email is not None else None
+    if email is None or used is None or used.used_at is not None:
         raise AccessError("this link was used already or is too old: ask for a new one and use the newest mail")
-    session.execute(
-        update(SignInRow).where(SignInRow.email == used.email, SignInRow.used_at.is_(None)).values(used_at=now)
-    )
-    account = session.scalars(select(AccountRow).where(AccountRow.email == used.email)).one_or_none()
+    next_path = _box(token).decrypt(used.next_path).decode()
+    for row in links.values():
+        row.used_at = row.used_at or now
+    account = session.scalars(select(AccountRow).where(AccountRow.email == email)).one_or_none()
     if account is None:
-        account = AccountRow(id=new_account_id, email=used.email, created_at=now)
+        account = AccountRow(id=new_account_id, email=email, created_at=now)
         session.add(account)
         session.flush()
-    return SignedIn(account.id, begin_session(session, account.id, now=now), used.next_path)
+    return SignedIn(account.id, begin_session(session, account.id, now=now), next_path)
+
+
+def _locked_links(session: Session, email: str) -> dict[bytes, SignInRow]:
+    """An address's links by their digest, locked in one order: two that are used at once wait for each other."""
+    rows = session.scalars(
+        select(SignInRow)
+        .where(SignInRow.email == email)
+        .order_by(SignInRow.token_sha256)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return {row.token_sha256: row for row in rows}
+
+
+def _box(token: str) -> Fernet:
+    """Seals what only the link itself opens: the database has no token, so a thief of it learns nothing."""
+    return Fernet(base64.urlsafe_b64encode(hashlib.sha256(f"next path {token}".encode()).digest()))
 
 
 def _digest(token: str) -> bytes:

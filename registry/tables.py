@@ -277,6 +277,7 @@ class SignInRow(Table):
     client: Mapped[bytes] = mapped_column(DIGEST)
     """Keyed digest of the network address that asked."""
     next_path: Mapped[str] = mapped_column(String(2048))
+    """Sealed with the link's token: it may hold a claim's secret."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
     used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -8,7 +8,9 @@ sends along (`web.deps.same_origin` refuses such a form first).
 import hashlib
 import hmac
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Annotated
 from urllib.parse import quote
 
@@ -19,11 +21,12 @@ from itsdangerous import BadSignature, TimestampSigner
 from heldout.errors import AccessError
 from registry.accounts import Account
 from registry.sessions import SESSION_LIFE
+from registry.sign_in import MAX_NEXT_CHARS
 from web.deps import RegistryDep, SettingsDep
 from web.settings import Settings
 
 HOME = "/account"
-_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,2000}")
+_PATH = re.compile(rf"/(?![/\\])[\x21-\x5b\x5d-\x7e]{{0,{MAX_NEXT_CHARS - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,15 @@ def to_sign_in(next_path: str) -> RedirectResponse:
 
 
 def client_digest(request: Request, settings: Settings) -> bytes:
-    """What stands for the network address that asks; nothing can be read from it without the site's secret."""
+    """What stands for the network address that asks; nothing can be read from it without the site's secret.
+
+    Of IPv6 the network of 64 bits: each of its 2^64 addresses is the same subscriber's.
+    """
     address = request.client.host if request.client else ""
+    with suppress(ValueError):
+        number = ip_address(address)
+        if isinstance(number, IPv6Address) and number.ipv4_mapped is None:
+            address = str(ip_network((number.packed[:8] + bytes(8), 64)))
     return hmac.digest(settings.secret.get_secret_value().encode(), f"client {address}".encode(), "sha256")
 
 

@@ -15,7 +15,14 @@ from registry.claim_secrets import ClaimSecrets
 from registry.db import Sessions, transaction
 from registry.service import Registry
 from registry.sessions import SESSION_LIFE
-from registry.sign_in import LIMIT_SPAN, LINK_LIFE, MAX_LINKS_PER_CLIENT, MAX_LINKS_PER_EMAIL, parse_email
+from registry.sign_in import (
+    LIMIT_SPAN,
+    LINK_LIFE,
+    MAX_LINKS_PER_CLIENT,
+    MAX_LINKS_PER_EMAIL,
+    MAX_NEXT_CHARS,
+    parse_email,
+)
 from registry.tables import AccountRow, ApiKeyRow, ClaimantRow, SessionRow, SignInRow, SubjectRow
 from tests.registry.builders import Clock, host, request, url
 
@@ -56,6 +63,13 @@ def test_an_address_has_one_form(text: str, email: str) -> None:
     assert parse_email(text) == email
 
 
+def test_what_a_mails_head_would_show_as_another_address_is_refused() -> None:
+    """Encoded words (RFC 2047): this one would be shown as victim@other.example, others break the line."""
+    for text in ("=?utf-8?q?victim=40other.example=2C?=@mail.example", "=?utf-8?q?a=0D=0ABcc=3Ab?=@mail.example"):
+        with pytest.raises(InputError, match="not an e-mail address"):
+            parse_email(text)
+
+
 def test_a_link_is_good_for_a_quarter_of_an_hour(registry: Registry, clock: Clock) -> None:
     token = link(registry) or ""
     clock.now += LINK_LIFE - timedelta(seconds=1)
@@ -79,6 +93,30 @@ def test_a_link_used_by_many_at_once_signs_in_one(registry: Registry, sessions: 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(use, range(6))) == 1
     assert rows(sessions) == {"accounts": 1, "sign_ins": 1, "sessions": 1, "api_keys": 0}
+
+
+def test_two_links_of_one_address_used_at_once_sign_in_one(registry: Registry, sessions: Sessions) -> None:
+    tokens = [link(registry) or "" for _ in range(4)]
+
+    def use(token: str) -> bool:
+        try:
+            registry.accounts.use_link(token)
+        except AccessError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(use, tokens)) == 1
+    assert rows(sessions) == {"accounts": 1, "sign_ins": 4, "sessions": 1, "api_keys": 0}
+
+
+def test_where_to_go_after_signing_in_cannot_be_read_in_the_database(registry: Registry, sessions: Sessions) -> None:
+    """It may be a claim's private address."""
+    private = "/claims/abc/manage?secret=" + "s" * (MAX_NEXT_CHARS - 26)
+    token = registry.accounts.link_token(JANE, client=bytes(32), next_path=private) or ""
+    with transaction(sessions) as session:
+        assert "secret" not in session.scalars(select(SignInRow.next_path)).one()
+    assert registry.accounts.use_link(token).next_path == private
 
 
 def test_links_are_limited_per_address_and_per_client_for_an_hour(registry: Registry, clock: Clock) -> None:
@@ -239,8 +277,10 @@ def test_ones_claims_are_listed_newest_first_a_page_at_a_time(
     assert sorted(claim.id for claim in seen) == sorted(made)
     assert [claim.received_at for claim in seen] == sorted((claim.received_at for claim in seen), reverse=True)
     assert seen == registry.claims_of(jane).claims
-    with pytest.raises(InputError, match="not a cursor"):
-        registry.claims_of(jane, cursor="1; drop table claims")
+    for text in ("1; drop table claims", f"{'9' * 12}-a", "-1-a"):
+        with pytest.raises(InputError, match="not a cursor"):
+            registry.claims_of(jane, cursor=text)
+    assert len(registry.claims_of(jane, cursor=f"{'9' * 11}-a").claims) == 9
 
 
 def test_deleting_an_account_leaves_claims_and_log_and_nothing_else(

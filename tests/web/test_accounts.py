@@ -7,6 +7,7 @@ from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
+from fastapi import Request
 from fastapi.testclient import TestClient
 
 from heldout.receipts import verify_receipt
@@ -14,7 +15,7 @@ from registry.service import Registry
 from registry.sign_in import MAX_LINKS_PER_CLIENT, MAX_LINKS_PER_EMAIL
 from tests.web.accounts import HTML, csrf_of, link_of, mails, page, sign_in
 from web.settings import Settings
-from web.visitors import HOME, safe_path
+from web.visitors import HOME, client_digest, safe_path
 
 JANE = "jane@mail.example"
 WORK = {"subjects": [{"kind": "url", "url": "https://jane.example/holiday.jpg"}]}
@@ -169,6 +170,15 @@ def test_what_is_no_address_brings_the_form_back_and_mails_nobody(
 )
 def test_signing_in_never_leads_to_another_site(given: str, path: str) -> None:
     assert safe_path(given) == path
+
+
+def test_one_ipv6_subscriber_is_one_client(settings: Settings) -> None:
+    def digest(address: str) -> bytes:
+        return client_digest(Request({"type": "http", "client": (address, 1)}), settings)
+
+    assert digest("2001:db8:1:2::1") == digest("2001:db8:1:2:ffff::9")
+    addresses = ("2001:db8:1:3::1", "192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "::ffff:192.0.2.2", "testclient")
+    assert len({digest("2001:db8:1:2::1"), *map(digest, addresses)}) == 7
 
 
 def test_the_next_page_is_checked_when_it_is_asked_and_used(site: TestClient, settings: Settings) -> None:
