@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from heldout.checkpoint import Checkpoint, Verifier, from_base64, open_checkpoint, to_base64
@@ -102,6 +103,10 @@ def verify_receipt(receipt: object, vkey: str) -> list[Leaf]:
     verifier = Verifier.parse(vkey)
     parsed = receipt if isinstance(receipt, Receipt) else receipt_from_json(receipt)
     checkpoint = open_checkpoint(parsed.checkpoint, verifier)
+    if any(one.index >= other.index for one, other in pairwise(parsed.entries)):
+        raise VerificationError(
+            f"the receipt of claim {parsed.claim!r:.80} has its entries out of the log's order or twice: get it again"
+        )
     leaves: list[Leaf] = []
     for entry in parsed.entries:
         verify_inclusion(leaf_hash(entry.leaf), entry.index, checkpoint.size, entry.proof, checkpoint.root)

@@ -50,11 +50,8 @@ class Witnessed:
     """By the policy's name of the witness."""
     is_enough: bool
     """Whether the policy's quorum signed."""
-
-    @property
-    def at(self) -> datetime | None:
-        """The newest cosignature's time."""
-        return max((cosignature.at for cosignature in self.cosignatures.values()), default=None)
+    at: datetime | None
+    """Since when: a quorum signed then or later. None if it is not enough, or nobody was needed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class WitnessPolicy:
         """
         names = {witness.key: name for name, witness in self.witnesses.items()}
         found = {names[signed.cosigner]: signed for signed in verify_cosignatures(note, names)}
-        return Witnessed(found, self.is_enough(set(found)))
+        return Witnessed(found, self.is_enough(set(found)), self._at(found))
 
     def is_enough(self, signed: set[str]) -> bool:
         """Whether these witnesses are a quorum."""
@@ -108,6 +105,15 @@ class WitnessPolicy:
                 f"policy's quorum {self.quorum!r} asks for more; get a newer proof, or ask the log's operator"
             )
         return witnessed
+
+    def _at(self, found: Mapping[str, Cosignature]) -> datetime | None:
+        """The newest time such that those who signed then or later are enough: no single witness can make it newer."""
+        signed: set[str] = set()
+        for name, cosignature in sorted(found.items(), key=lambda item: item[1].at, reverse=True):
+            signed.add(name)
+            if self.is_enough(signed):
+                return cosignature.at
+        return None
 
     def _has_signed(self, name: str, signed: set[str]) -> bool:
         group = self.groups.get(name)

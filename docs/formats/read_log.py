@@ -136,6 +136,8 @@ def check_receipt(receipt: dict[str, Any], vkey: str, entries: list[bytes], hash
     """Its checkpoint is one of this log, its entries are in the log where it says."""
     size, root = opened(receipt["checkpoint"], vkey)
     require(size <= len(hashes) and root_of(hashes[:size]) == root, "the receipt is of another log")
+    indices = [entry["index"] for entry in receipt["entries"]]
+    require(indices == sorted(set(indices)), "the receipt's entries are not in the log's order")
     for entry in receipt["entries"]:
         require(entries[entry["index"]] == base64.b64decode(entry["leaf"]), "the receipt's entry is not the log's")
     digest = receipt.pop("sha256", None)

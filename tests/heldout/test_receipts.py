@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from heldout.checkpoint import Checkpoint, Signer, sign_checkpoint, to_base64
 from heldout.errors import InputError, VerificationError
-from heldout.leaves import Leaf, ListLeaf, OptOutLeaf, UrlDigest, WithdrawLeaf, format_leaf
+from heldout.leaves import Leaf, ListLeaf, OptOutLeaf, StateLeaf, UrlDigest, WithdrawLeaf, format_leaf
 from heldout.merkle import inclusion_proof, leaf_hash, root_of
 from heldout.receipts import (
     Receipt,
@@ -42,6 +42,9 @@ LOG: list[Leaf] = [
     opt_out("claim0001", 2, 2),
     ListLeaf(AT, 1, b"\x01" * 32),
     WithdrawLeaf(AT, "claim0001", "by-claimant"),
+    opt_out("claim0002", 1, 1),
+    StateLeaf(AT, "claim0002", "disputed", "counter-claim"),
+    StateLeaf(AT, "claim0002", "in_force", "dispute-refused"),
 ]
 ENTRIES = [format_leaf(leaf) for leaf in LOG]
 HASHES = [leaf_hash(entry) for entry in ENTRIES]
@@ -93,6 +96,13 @@ def test_a_receipt_is_refused_under_another_key() -> None:
 def test_a_receipt_that_lacks_or_mixes_entries_is_refused(incomplete: Receipt) -> None:
     with pytest.raises(VerificationError, match="receipt"):
         verify_receipt(incomplete, VKEY)
+
+
+def test_a_receipt_that_tells_the_log_in_another_order_is_refused() -> None:
+    """Each entry is proved, and one can follow the other: but a dispute that was refused would seem open again."""
+    assert verify_receipt(receipt("claim0002", 5, 6, 7), VKEY) == LOG[5:]
+    with pytest.raises(VerificationError, match="out of the log's order or twice"):
+        verify_receipt(receipt("claim0002", 5, 6, 7, 6), VKEY)
 
 
 @given(st.data())
@@ -234,13 +244,14 @@ def test_a_tlog_proof_is_laid_out_as_specified() -> None:
 
 def test_a_tlog_proof_proves_its_entry_and_no_other() -> None:
     proof = TlogProof(3, tuple(inclusion_proof(HASHES, 3)), NOTE)
-    assert verify_tlog_proof(proof, ENTRIES[3], SIGNER.verifier).size == 5
+    assert verify_tlog_proof(proof, ENTRIES[3], SIGNER.verifier).size == len(LOG)
     with pytest.raises(VerificationError):
         verify_tlog_proof(proof, ENTRIES[2], SIGNER.verifier)
     with pytest.raises(VerificationError):
         verify_tlog_proof(replace(proof, index=2), ENTRIES[3], SIGNER.verifier)
+    other = NOTE.replace(f"\n{len(LOG)}\n", "\n6\n")
     with pytest.raises(VerificationError):
-        verify_tlog_proof(replace(proof, checkpoint=NOTE.replace("\n5\n", "\n6\n")), ENTRIES[3], SIGNER.verifier)
+        verify_tlog_proof(replace(proof, checkpoint=other), ENTRIES[3], SIGNER.verifier)
 
 
 @pytest.mark.parametrize(

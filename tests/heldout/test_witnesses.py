@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_one_witness_signing_twice_counts_once() -> None:
     policy = WitnessPolicy.parse(f"witness a {V1}\nwitness b {V2}\ngroup g 2 a b\nquorum g\n".encode())
     twice = cosigned(W1) + W1.cosign(NOTE, AT + 5)
     assert not policy.witnessed(twice).is_enough
+
+
+def test_one_witness_cannot_make_what_the_others_said_long_ago_fresh() -> None:
+    policy = WitnessPolicy.parse(
+        f"witness a {V1}\nwitness b {V2}\nwitness c {V3}\ngroup g 2 a b c\nquorum g\n".encode()
+    )
+    note = NOTE + W1.cosign(NOTE, AT) + W2.cosign(NOTE, AT + 5) + W3.cosign(NOTE, AT + 9_000_000)
+    assert policy.witnessed(note).at == datetime.fromtimestamp(AT + 5, UTC)
+    assert policy.witnessed(cosigned(W1)).at is None
 
 
 def test_no_witness_needed_is_said_so() -> None:
