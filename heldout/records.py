@@ -271,7 +271,7 @@ class Check(Record):
 
     sample: Sample
     outcome: Literal["exact", "near", "different", "not_fetched"] = Field(
-        description="`exact` and `near` are proved copies; `different`: no proof that it is one; `not_fetched`: `reason`."
+        description="`exact` and `near` are proved copies; `different`: nothing proves one; `not_fetched`: `reason`."
     )
     evidence: list[Evidence] = Field(default_factory=list, description="What proves a copy, best first.")
     reason: str | None = Field(default=None, description="Why there was nothing to compare, in plain words.")

@@ -178,7 +178,7 @@ def test_many_positions_split_into_leaves_that_fit() -> None:
 )
 def test_changes_with_a_wrong_field_are_refused(change: dict[str, Any]) -> None:
     good = json.loads(format_leaf(StateLeaf(OPT_OUT.at, "claim0001", "disputed", "counter-claim", (0, 1))))
-    assert parse_leaf(canonical_json(good))
+    parse_leaf(canonical_json(good))
     with pytest.raises(VerificationError):
         parse_leaf(canonical_json(good | change))
 
@@ -204,7 +204,7 @@ def test_changes_with_a_wrong_field_are_refused(change: dict[str, Any]) -> None:
 )
 def test_places_in_no_normal_form_are_refused(subject: dict[str, str]) -> None:
     fields = json.loads(format_leaf(OPT_OUT)) | {"v": 2, "subjects": [{"kind": "host", "host": "jane.example"}]}
-    assert parse_leaf(canonical_json(fields))
+    parse_leaf(canonical_json(fields))
     with pytest.raises(VerificationError):
         parse_leaf(canonical_json(fields | {"subjects": [subject]}))
 
