@@ -1,5 +1,6 @@
 """A progress bar on a terminal, silence elsewhere: there the log has one line per shard."""
 
+import os
 import sys
 import threading
 import time
@@ -7,6 +8,8 @@ from typing import Protocol, TextIO
 
 WIDTH = 24
 EVERY_S = 0.1
+COLUMNS = 120
+"""Of a terminal that does not say."""
 
 
 class Progress(Protocol):
@@ -108,12 +111,28 @@ class Bar:
         filled = int(WIDTH * share)
         bar = "#" * filled + "." * (WIDTH - filled)
         left = f"  {_duration(seconds * (1 - share) / share)} left" if share > 0 else ""
-        name = " ".join(sorted(self._open)) or "-"
-        self._stream.write(
-            f"\r\x1b[K{name} [{bar}] {self._n_closed:,}/{self._n_shards:,} shards  "
+        said = (
+            f"[{bar}] {self._n_closed:,}/{self._n_shards:,} shards  "
             f"{self._n_samples:,} samples  {self._n_samples / seconds:,.0f}/s{left}"
         )
+        names = _fitted(" ".join(sorted(self._open)) or "-", _columns(self._stream) - len(said) - 2)
+        self._stream.write(f"\r\x1b[K{names} {said}" if names else f"\r\x1b[K{said}")
         self._stream.flush()
+
+
+def _columns(stream: TextIO) -> int:
+    """Width of the terminal: a line that is longer could not be drawn over."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or COLUMNS
+    except OSError:
+        return COLUMNS
+
+
+def _fitted(names: str, room: int) -> str:
+    """The end of the names, which tells parts of a list apart, where they do not fit."""
+    if len(names) <= room:
+        return names
+    return f"...{names[3 - room :]}" if room > 3 else ""
 
 
 def _duration(seconds: float) -> str:

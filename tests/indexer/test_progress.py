@@ -1,8 +1,13 @@
 """The bar on a terminal and the lines elsewhere."""
 
+import fcntl
 import io
 import json
 import logging
+import os
+import pty
+import struct
+import termios
 from collections import Counter
 
 from indexer.logs import JsonLines
@@ -128,3 +133,19 @@ def test_reasons_without_number_are_counted_together() -> None:
         report.add(outcome)
     assert report.reasons["failed", "other reasons"] == 200
     assert report.reasons.total() == 300
+
+
+def test_the_bar_keeps_to_one_line_of_the_terminal() -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    name = "part-00000-5b54c5d5-bbcf-484d-a2ce-0d6f73df1a36-c000.snappy"
+    with os.fdopen(theirs, "w") as terminal:
+        bar = Bar(terminal)
+        bar.start(2)
+        for number in range(2):
+            bar.open(f"{name}.{number:05d}", 100_000)
+        drawn = os.read(ours, 10_000).decode().split("\r\x1b[K")[1:]
+    os.close(ours)
+    assert [len(line) for line in drawn] == [79, 79]
+    assert drawn[1].startswith("...")
+    assert ".00001 [...." in drawn[1]
