@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.openapi.models import Example
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
 from heldout.errors import InputError, NotFoundError
 from heldout.fetching import Fetcher
@@ -20,6 +19,7 @@ from search.checking import check_copies, query_of
 from search.engine import DEFAULT_K, MAX_K, PageOptions, SearchEngine
 from search.picks import parse_picks
 from search.remote import picture_of
+from search.turns import in_turn
 from search.uploads import FIELD, URL_FIELD, read_upload
 
 MAX_ID: Final = 2**63 - 1
@@ -195,7 +195,7 @@ def router(get_engine: Callable[..., SearchEngine], get_fetcher: Callable[..., F
     async def search_picture(request: Request, engine: Engine, fetcher: Fetch, options: Options) -> Response:
         """Copies of a picture, exact and near, then what looks alike. The picture is neither stored nor logged."""
         data = await picture_of(await read_upload(request), fetcher)
-        return await run_in_threadpool(lambda: _json(engine.search_picture(data, **options)))
+        return await in_turn(lambda: _json(engine.search_picture(data, **options)))
 
     @routes.post(
         "/v1/search/check",
@@ -208,7 +208,8 @@ def router(get_engine: Callable[..., SearchEngine], get_fetcher: Callable[..., F
         """Fetches just these samples' pictures and compares them: bytes, PDQ, geometry. Nothing is stored."""
         upload = await read_upload(request)
         picks = parse_picks(upload.fields.get(PICK_FIELD, ()))
-        query = await run_in_threadpool(query_of, await picture_of(upload, fetcher))
+        data = await picture_of(upload, fetcher)
+        query = await in_turn(lambda: query_of(data))
         return _json(await check_copies(engine, fetcher, query, picks))
 
     @routes.get("/v1/datasets", summary="Data sets that can be searched")

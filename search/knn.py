@@ -1,7 +1,7 @@
 """clip-retrieval's kNN service on our indexes, so that its clients work unmodified: same routes, fields and order.
 
-Differences, all in the searcher's favour: copies of a query picture are never hidden by `deduplicate` or
-`use_safety_model` (those two act on the rest, from embeddings and the data set's own columns), counts over the limit
+Differences, all in the searcher's favour: copies of a query picture, by bytes and PDQ, are never hidden by `deduplicate`
+or `use_safety_model` (those two act on the rest, from embeddings and the data set's own columns), counts over the limit
 are capped, and what cannot be done is an error with a message. There is no aesthetic and no violence model: those
 options change nothing. Bodies are parsed by hand because the clients send JSON with no or another Content-Type, and
 off the event loop because a picture in base64 takes its time. Errors carry `message`, where the clients look, besides
@@ -32,6 +32,7 @@ from search.picture import MAX_PICTURE_BYTES, near_copies, same_bytes
 from search.query_encoder import QueryEncoder
 from search.reading import Reading
 from search.remote import fetch_picture
+from search.turns import in_turn
 from search.words import parse_query
 
 MAX_RESULTS: Final = 10_000
@@ -156,7 +157,8 @@ def router(get_engine: Callable[..., SearchEngine], get_fetcher: Callable[..., F
             asked = await run_in_threadpool(parse_knn_request, await _body(request))
             if asked.image_url is not None:
                 asked = replace(asked, image=await fetch_picture(fetcher, asked.image_url))
-            return await run_in_threadpool(lambda: _json(_knn(engine, asked)))
+            run = run_in_threadpool if asked.image is None else in_turn
+            return await run(lambda: _json(_knn(engine, asked)))
 
         return await _told(answer())
 

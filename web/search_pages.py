@@ -10,6 +10,7 @@ from heldout.records import SearchResult
 from search.checking import check_copies
 from search.engine import PageOptions, SearchEngine
 from search.remote import picture_of
+from search.turns import in_turn
 from search.uploads import read_upload
 from web.boxes import search_box
 from web.checks import checked_page, offer_check, read_check
@@ -107,7 +108,7 @@ async def results_for_picture(
             check=offer_check(data, result),
         )
 
-    return pages.render(request, "results.html", await run_in_threadpool(search))
+    return pages.render(request, "results.html", await in_turn(search))
 
 
 @routes.post("/search/check", dependencies=SAME_ORIGIN)
@@ -122,7 +123,7 @@ async def results_of_check(
 ) -> HTMLResponse:
     """What of that which looked alike is a copy. The picture comes along, small, in the form; nothing is kept."""
     upload = await read_upload(request)
-    question = await run_in_threadpool(read_check, upload)
+    question = await in_turn(lambda: read_check(upload))
     result = await check_copies(engine, fetcher, question.query, question.picks)
 
     def show() -> ResultsPage:
