@@ -75,11 +75,12 @@ def answer_caption(reading: Reading, text: str) -> Answer:
         InputError: the text is empty or too long.
     """
     query = words.parse_query(text)
-    said = _captions(reading, query.text, N_CAPTIONS, query.phrases)
+    said, is_cut = _captions(reading, query.text, N_CAPTIONS, query.phrases)
     candidates = merge.captioned(said)
-    if len(said) < N_CAPTIONS:
+    if not is_cut:
         return Answer(Listed(candidates, total=len(candidates)))
-    note = f"More than {N_CAPTIONS} captions have these words; only the best {N_CAPTIONS} were looked at: add words."
+    n_seen = N_CAPTIONS if reading.masks is None else N_FILTERED
+    note = f"More than {n_seen:,} captions have these words; only the best {n_seen:,} were looked at: add words."
     return Answer(Listed(candidates), notes=(note,))
 
 
@@ -107,7 +108,7 @@ def ask_channels(reading: Reading, encoder: QueryEncoder, text: str) -> Channels
         kind="text",
         masks=reading.masks,
     )
-    said = _captions(reading, query.text, N_RANKED, query.phrases)
+    said, _ = _captions(reading, query.text, N_RANKED, query.phrases)
     some: Pairs = []
     if query.phrases:
         allowed = {ref for ref, _ in said}
@@ -180,16 +181,24 @@ def _is_name(reading: Reading, query: Query, said: Pairs) -> bool:
     return credited > 0 and credited >= NAME_SHARE * len(captions)
 
 
-def _captions(reading: Reading, text: str, k: int, phrases: Sequence[str] = ()) -> Pairs:
-    """The k captions of all data sets that have every word and phrase, among what filters let through, best first."""
+def _captions(reading: Reading, text: str, k: int, phrases: Sequence[str] = ()) -> tuple[Pairs, bool]:
+    """The k captions of all data sets that have every word and phrase, among what filters let through, best first.
+
+    Returns:
+        They, and whether there may be more.
+    """
     found: Pairs = []
+    is_cut = False
     for dataset, generation in reading.generations.items():
-        mask = None if reading.masks is None else reading.masks[dataset]
-        scores, ids = generation.search_caption(text, k if mask is None else max(k, N_FILTERED), phrases=phrases)
-        pairs = zip(scores.tolist(), ids.tolist(), strict=True)
-        found += [(Ref(dataset, sample), score) for score, sample in pairs if mask is None or mask[sample]]
+        reach = k if reading.masks is None else max(k, N_FILTERED)
+        scores, ids = generation.search_caption(text, reach, phrases=phrases)
+        is_cut |= len(ids) == reach
+        if reading.masks is not None:
+            is_let_through = reading.masks[dataset][ids]
+            scores, ids = scores[is_let_through], ids[is_let_through]
+        found += [(Ref(dataset, sample), score) for score, sample in zip(scores.tolist(), ids.tolist(), strict=True)]
     found.sort(key=lambda pair: (-pair[1], pair[0]))
-    return found[:k]
+    return found[:k], is_cut or len(found) > k
 
 
 def _some_words(reading: Reading, query: Query) -> Pairs:
@@ -202,6 +211,6 @@ def _some_words(reading: Reading, query: Query) -> Pairs:
         return []
     relevance: dict[Ref, float] = {}
     for word in asked:
-        for ref, score in _captions(reading, word, N_RANKED):
+        for ref, score in _captions(reading, word, N_RANKED)[0]:
             relevance[ref] = relevance.get(ref, 0.0) + score
     return sorted(relevance.items(), key=lambda pair: (-pair[1], pair[0]))[:N_RANKED]

@@ -70,7 +70,7 @@ def parse_query(text: str) -> Query:
         InputError: no letter or digit in it, or longer than `MAX_QUERY_CHARS`.
     """
     if len(text) > MAX_QUERY_CHARS:
-        raise InputError(f"the text is {len(text)} characters long: ask with at most {MAX_QUERY_CHARS}")
+        raise InputError(f"the text is {len(text):,} characters long: ask with at most {MAX_QUERY_CHARS:,}")
     phrases = tuple(phrase for phrase in map(fold, _QUOTED.findall(text)) if phrase)
     plain = clean(_QUOTES.sub(" ", text))
     if not fold(plain):

@@ -43,7 +43,7 @@ def understand(words: str, reading: str = "") -> Question:
     words = " ".join(words.split())
     if not words:
         raise InputError("The search box was empty: type some words, a web address or a name, or choose a picture.")
-    if len(words) > MAX_CHARS:
+    if len(words) > MAX_CHARS and " " not in words:  # the engine says what it takes of several words
         raise InputError(f"That is {len(words):,} characters long: the search box takes up to {MAX_CHARS:,}.")
     if reading:
         chosen = next((known for known in READINGS if known == reading), None)

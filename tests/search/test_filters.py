@@ -8,7 +8,7 @@ import pytest
 
 from heldout.errors import InputError
 from heldout.records import Sample, SearchFilters, SearchResult
-from search import nearest
+from search import nearest, text
 from search.engine import SearchEngine
 from search.nearest import nearest_embeddings
 
@@ -149,3 +149,17 @@ def test_a_large_filter_gives_what_comparing_all_gives(
     assert len(exact) == 15
     assert all(candidate.ref.id % 3 == 0 for candidate in exact)
     assert [each.score for each in asked] == pytest.approx([each.score for each in exact], abs=1e-3)
+
+
+def test_a_total_is_given_only_where_every_caption_was_looked_at(
+    engine: SearchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = SearchFilters(min_width=1)
+    whole = engine.search_caption("shapes green", k=500, datasets=["art"], filters=wide)
+    assert whole.total is not None
+    assert whole.total > 6
+    monkeypatch.setattr(text, "N_CAPTIONS", 5)
+    monkeypatch.setattr(text, "N_FILTERED", 6)
+    cut = engine.search_caption("shapes green", k=500, datasets=["art"], filters=wide)
+    assert cut.total is None, "there may be more that the filter lets through"
+    assert any("6 were looked at" in note for note in cut.notes)

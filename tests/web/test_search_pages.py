@@ -262,6 +262,7 @@ def test_an_animated_picture_is_searched_with_by_its_first_frame(site: TestClien
     ("query", "status", "says"),
     [
         ({"q": "a" * 10_000}, 422, "10,000 characters"),
+        ({"q": "long " * 2_000}, 422, "ask with at most 1,000"),
         ({"q": "\x00\x1b\x7f"}, 422, "no letter or digit"),
         ({"q": "castle", "dataset": "nowhere"}, 404, "no data set 'nowhere'"),
         ({"q": "http://[::1", "as": "url"}, 422, ""),
