@@ -22,6 +22,7 @@ from heldout.errors import InputError, NotFoundError, VerificationError
 from indexer import copies, vectors
 from indexer.build_embeddings import write_embeddings
 from indexer.build_image import build_image
+from indexer.build_parts import write_parts
 from indexer.build_tables import GROUPS_FILE, Known, write_tables
 from indexer.generation import CURRENT_FILE, GENERATIONS_FOLDER, current_generation
 from indexer.manifest import Manifest, ShardEntry, describe_files, load_manifest, save_manifest, verify_files
@@ -55,7 +56,7 @@ def build(
         centroids: A `centroids.npy` to use instead of training some: shards of one large set can share them.
         memory_bytes: Codes of the image index held at once; what is more is merged on disk.
         keep: Generations to keep; others that nobody reads are removed.
-        workers: Threads that look for copies.
+        workers: Threads that look for copies and for parts of pictures.
 
     Raises:
         NotFoundError: the release has no finished shard.
@@ -84,6 +85,14 @@ def build(
                 known=None if before is None else _known(*before, entries),
                 workers=workers,
             )
+            n_parts, parts_index = write_parts(
+                shards,
+                entries,
+                work,
+                flat_up_to=flat_up_to,
+                known=None if before is None else (before[0], _moved(before[1], entries)),
+                workers=workers,
+            )
             rows = write_embeddings(shards, entries, d, work)
             carried = None if before is None else _carried(*before, entries)
             image = build_image(
@@ -109,6 +118,8 @@ def build(
                     image_recall={} if image.tuning is None else dict(image.tuning.recall),
                     trained_for=image.trained_for,
                     pdq_index=counts.pdq_index,
+                    n_parts=n_parts,
+                    parts_index=parts_index,
                     shards=tuple(entries),
                     files=describe_files(work),
                     libraries={

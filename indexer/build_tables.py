@@ -25,6 +25,8 @@ from indexer.tables import SampleTable, SampleWriter, iter_samples
 
 SAMPLES_FILE, ADDRESSES_FILE, HOSTS_FILE, DIGESTS_FILE = "samples.arrow", "urls.arrow", "hosts.arrow", "sha256.npy"
 PDQ_IDS_FILE: Final = "pdq_ids.npy"
+PARTS_FOLDER: Final = "parts"
+"""Holds the same two files and their index again, for the parts of pictures."""
 GROUPS_FILE, GROUPED_FILE = "groups.npy", "grouped.npy"
 CAPTIONS_FOLDER: Final = "captions"
 COLUMNS: Final = {
@@ -142,9 +144,14 @@ class HashWriter:
     def append(self, hashes: Sequence[bytes | None], first_id: int) -> None:
         """Add the hashes of consecutive samples, where they have one."""
         rows = [row for row, value in enumerate(hashes) if value is not None]
-        self._files[0].write(b"".join(hashes[row] or b"" for row in rows))
-        self._files[1].write((np.array(rows, dtype=np.int64) + first_id).tobytes())
-        self.n += len(rows)
+        joined = b"".join(hashes[row] or b"" for row in rows)
+        self.add(np.frombuffer(joined, np.uint8).reshape(-1, PDQ_BYTES), np.array(rows, dtype=np.int64) + first_id)
+
+    def add(self, hashes: npt.NDArray[np.uint8], ids: npt.NDArray[np.int64]) -> None:
+        """Add (m, 32) hashes of the samples `ids`."""
+        self._files[0].write(np.ascontiguousarray(hashes).tobytes())
+        self._files[1].write(np.ascontiguousarray(ids, dtype=np.int64).tobytes())
+        self.n += len(ids)
 
     def __enter__(self) -> Self:
         return self

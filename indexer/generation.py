@@ -25,6 +25,7 @@ from indexer.build_tables import (
     GROUPED_FILE,
     GROUPS_FILE,
     HOSTS_FILE,
+    PARTS_FOLDER,
     PDQ_IDS_FILE,
     SAMPLES_FILE,
     column_file,
@@ -47,7 +48,7 @@ MAX_OPEN_THUMBNAILS: Final = 64
 """Shards whose thumbnails are open at once: each holds a descriptor, of which a process has about 1,000."""
 _MAPPED: Final = (
     *("_samples", "_addresses", "_hosts", "_digests", "_columns", "_groups", "_captions"),
-    *("_vectors", "_embedding_ids", "_image", "_pdq", "_pdq_ids"),
+    *("_vectors", "_embedding_ids", "_image", "_pdq", "_pdq_ids", "_parts", "_part_ids"),
 )
 Ids = Sequence[int] | npt.NDArray[np.int64]
 
@@ -97,6 +98,8 @@ class Generation:
         self._image = ImageIndex(folder, self._vectors, read_widths(manifest.image_widths))
         self._pdq = PdqIndex(folder, manifest.pdq_index)
         self._pdq_ids = np.load(folder / PDQ_IDS_FILE, mmap_mode="r")
+        self._parts = PdqIndex(folder / PARTS_FOLDER, manifest.parts_index)
+        self._part_ids = np.load(folder / PARTS_FOLDER / PDQ_IDS_FILE, mmap_mode="r")
         self._first_ids = np.array([shard.first_id for shard in manifest.shards], dtype=np.int64)
         self._shards = shards_dir(release)
         self._thumbnails: dict[int, tuple[Any, npt.NDArray[np.int64]]] = {}
@@ -138,6 +141,8 @@ class Generation:
             (EMBEDDING_IDS_FILE, len(self._embedding_ids), manifest.n_embeddings),
             (HASHES_FILE, len(self._pdq), manifest.n_pdq),
             (PDQ_IDS_FILE, len(self._pdq_ids), manifest.n_pdq),
+            (f"{PARTS_FOLDER}/{HASHES_FILE}", len(self._parts), manifest.n_parts),
+            (f"{PARTS_FOLDER}/{PDQ_IDS_FILE}", len(self._part_ids), manifest.n_parts),
             (HOSTS_FILE, len(self._hosts), manifest.n_hosts),
             (GROUPS_FILE, len(self._groups.groups), manifest.n_samples),
             *((column_file(name), len(column), manifest.n_samples) for name, column in self._columns.items()),
@@ -236,9 +241,18 @@ class Generation:
         Returns:
             For each query (ids int64, distances int32), nearest first, ties by id.
         """
-        if queries.ndim != 2 or queries.shape[1] != 32 or queries.dtype != np.uint8:
-            raise InputError(f"PDQ queries are (q, 32) uint8, not {queries.shape} {queries.dtype}")
+        _check_hashes(queries)
         return [(self._pdq_ids[positions], distances) for positions, distances in self._pdq.search(queries, radius)]
+
+    def search_parts(
+        self, queries: npt.NDArray[np.uint8], radius: int
+    ) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]:
+        """All pictures within samples' pictures (`indexer.parts`), as `search_pdq` does: candidates, nothing proved.
+
+        A sample is given once for each of its parts that is near.
+        """
+        _check_hashes(queries)
+        return [(self._part_ids[positions], distances) for positions, distances in self._parts.search(queries, radius)]
 
     def search_caption(
         self, text: str, k: int, *, offset: int = 0, phrases: Sequence[str] = ()
@@ -326,3 +340,8 @@ class Generation:
         for name in _MAPPED:
             if hasattr(self, name):
                 delattr(self, name)
+
+
+def _check_hashes(queries: npt.NDArray[np.uint8]) -> None:
+    if queries.ndim != 2 or queries.shape[1] != 32 or queries.dtype != np.uint8:
+        raise InputError(f"PDQ queries are (q, 32) uint8, not {queries.shape} {queries.dtype}")

@@ -12,7 +12,7 @@ from heldout.errors import VerificationError
 from indexer.shards import DONE_FILE, format_json
 from indexer.writer import describe
 
-INDEX_FORMAT: Final = "heldout-index/2"
+INDEX_FORMAT: Final = "heldout-index/3"
 MANIFEST_FILE: Final = "manifest.json"
 DIGEST_UP_TO: Final = 16 * 1024 * 1024
 """Bytes of a file that is checked by digest."""
@@ -56,6 +56,9 @@ class Manifest:
     trained_for: int
     """Embeddings there were when the centroids were trained; 0 where there are none."""
     pdq_index: str
+    n_parts: int
+    """Pictures within pictures that were found, and have a hash."""
+    parts_index: str
     shards: tuple[ShardEntry, ...]
     files: dict[str, dict[str, Any]]
     """Path in the folder -> `size`, and `sha256` of a small file."""

@@ -1,17 +1,25 @@
 """Samples near to a picture by PDQ in any orientation, and which pictures are busy enough for that to mean a copy."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from heldout.fingerprints import MIN_QUALITY
+from heldout.pictures import pdq_orientations
 from heldout.records import Sample
+from indexer.parts import trim_page
 from search.merge import Ref
 from search.reading import Reading
 
 Found = Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]
 """Ids and distances for each of a picture's orientations."""
+
+PART_DISTANCE: Final = 64
+"""PDQ distance up to which a part of a sample's picture is worth a look: parts are cut out of thumbnails, roughly."""
+MAX_HOLDING: Final = 16
 
 
 def within(reading: Reading, pdq: npt.NDArray[np.uint8], radius: int) -> list[tuple[Ref, int]]:
@@ -23,6 +31,22 @@ def within(reading: Reading, pdq: npt.NDArray[np.uint8], radius: int) -> list[tu
     for dataset, generation in reading.generations.items():
         found |= nearest_of(dataset, generation.search_pdq(pdq, radius))
     return sorted(found.items(), key=lambda copy: (copy[1], copy[0]))
+
+
+def holding(reading: Reading, image: Image.Image, pdq: npt.NDArray[np.uint8]) -> list[Ref]:
+    """Samples that may show a picture among other things, as a screenshot or a collage does, likeliest first.
+
+    Args:
+        reading: Where to look.
+        image: The picture, RGB; it is also looked for without its empty margins, as parts are cut out.
+        pdq: Its orientations, (8, 32).
+    """
+    trimmed = trim_page(image)
+    hashes = pdq if trimmed is None else np.concatenate([pdq, pdq_orientations(trimmed)[0]])
+    found: dict[Ref, int] = {}
+    for dataset, generation in reading.generations.items():
+        found |= nearest_of(dataset, generation.search_parts(hashes, PART_DISTANCE))
+    return sorted(found, key=lambda ref: (found[ref], ref))[:MAX_HOLDING]
 
 
 def busy(reading: Reading, refs: Iterable[Ref]) -> list[Ref]:

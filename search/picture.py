@@ -9,7 +9,7 @@ from typing import Final
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY
 from heldout.pictures import Fingerprint, decode_picture, fingerprint_image
 from search import merge
-from search.copies import busy, within
+from search.copies import busy, holding, within
 from search.merge import Candidate, Ref
 from search.nearest import nearest_embeddings
 from search.proving import MAX_LOOKED_AT, WIDE_DISTANCE, prove_copies
@@ -45,7 +45,7 @@ def answer_picture(reading: Reading, encoder: QueryEncoder, data: bytes) -> Answ
     whole = merge.by_confidence(same_bytes(reading, query.sha256), _near(reading, hashed))
     # no filter hides a copy, so copies are looked for among everything
     everything = alike if reading.masks is None else nearest_embeddings(reading.generations, embedding, MAX_LOOKED_AT)
-    likely = [[ref for ref, _ in hashed], [each.ref for each in everything]]
+    likely = [[ref for ref, _ in hashed], holding(reading, image, query.pdq), [each.ref for each in everything]]
     shown = prove_copies(reading, encoder, image, likely, {each.ref for each in whole})
     copies = merge.by_confidence(whole, shown)
     notes = []
