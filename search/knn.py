@@ -1,11 +1,11 @@
 """clip-retrieval's kNN service on our indexes, so that its clients work unmodified: same routes, fields and order.
 
-Differences, all in the searcher's favour: copies of a query picture, by bytes and PDQ, are never hidden by `deduplicate`
-or `use_safety_model` (those two act on the rest, from embeddings and the data set's own columns), counts over the limit
-are capped, and what cannot be done is an error with a message. There is no aesthetic and no violence model: those
-options change nothing. Bodies are parsed by hand because the clients send JSON with no or another Content-Type, and
-off the event loop because a picture in base64 takes its time. Errors carry `message`, where the clients look, besides
-what problem+json says.
+Differences, all in the searcher's favour: copies of a query picture by bytes or PDQ are never hidden by `deduplicate`
+or `use_safety_model` (those two act on the rest, from embeddings and the data set's own columns), counts over the
+limit are capped, and what cannot be done is an error with a message. There is no aesthetic and no violence model:
+those options change nothing. Bodies are parsed by hand because the clients send JSON with no or another Content-Type,
+and off the event loop because a picture in base64 takes its time. Errors carry `message`, where the clients look,
+besides what problem+json says.
 """
 
 import base64

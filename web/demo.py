@@ -29,8 +29,9 @@ READY_TIMEOUT_S = 60.0
 READY_PATHS = ("/readyz", "/list/metadata/timestamp.json")
 """What answers once there is something to search, and a list to pull."""
 
-INPUTS = (COLLECTION / "SHA256SUMS", MODEL / "encoder.json")
-"""Small files that change whenever the pictures or the model do."""
+FORMATS = (ROOT / "indexer" / "shards.py", ROOT / "indexer" / "manifest.py")
+INPUTS = (COLLECTION / "SHA256SUMS", MODEL / "encoder.json", *FORMATS)
+"""Small files that change whenever the pictures, the model or the files made of them do."""
 
 
 def main() -> int:
@@ -57,7 +58,7 @@ def main() -> int:
 
 
 def _index(state: Path) -> int:
-    """Ingest and build, unless it was done with the same pictures and the same model. Returns an exit code."""
+    """Ingest and build, unless it was done with the same pictures, model and formats. Returns an exit code."""
     datasets, stamp = state / "datasets", state / "indexed.json"
     inputs = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in INPUTS}
     if _read_stamp(stamp) == inputs:

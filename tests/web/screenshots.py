@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.web.serving import address_of, free_socket, launch, serving
 from web.app import create_app
-from web.demo import COLLECTION, DATASET, INPUTS, MODEL
+from web.demo import COLLECTION, DATASET, FORMATS, INPUTS, MODEL
 from web.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,8 @@ def main() -> int:
 
 def index_collection(model: Path) -> Path:
     """Folder of the indexed collection."""
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in (INPUTS[0], model / "encoder.json"))).hexdigest()
+    inputs = (INPUTS[0], model / "encoder.json", *FORMATS)
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
     datasets = ROOT / "var" / "screenshots" / digest[:12]
     if not (datasets / DATASET / "CURRENT").exists():
         where = ["--dataset", DATASET, "--datasets-dir", str(datasets)]

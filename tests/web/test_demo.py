@@ -1,5 +1,6 @@
 """`make demo` without the installation: from nothing to a site with a list to pull, and cleanly gone."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -39,6 +40,8 @@ def test_demo_indexes_serves_publishes_and_leaves_nothing_running(tmp_path: Path
     found = httpx.get(f"{address}/v1/search", params={"text": "sailing boat"}).json()
     assert found["hits"]
     assert httpx.get(f"{address}/list/metadata/timestamp.json").status_code == httpx.codes.OK
+    made = json.loads((state / "indexed.json").read_text())
+    assert {"shards.py", "manifest.py"} <= made.keys(), "an index of an older format is made anew"
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     with socket.socket() as probe:
