@@ -6,6 +6,7 @@ its place, not an exception: the other ten thousand still count.
 
 import csv
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     "pdq": "pdq", "quality": "quality", "pdq_quality": "quality", "sha256": "sha256",
 }  # fmt: skip
 """Names of a table's columns, in lower case, and what they hold."""
+
+MAX_FILE_BYTES: Final = 500_000_000
+"""Read at once; a picture of 100 megapixels has 300 MB in the least thrifty of usual formats."""
 
 _SUBJECT: Final[TypeAdapter[Subject]] = TypeAdapter(Subject)
 Progress = Callable[[int, int], None]
@@ -97,7 +101,9 @@ def _read_picture(path: Path) -> Line:
     from heldout.pictures import fingerprint
 
     try:
-        mark = fingerprint(path.read_bytes(), name="it")
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting
+            return Line(os.fspath(path), None, "is no file")
+        mark = fingerprint(_read_bytes(path, "it"), name="it")
     except OSError as error:
         return Line(os.fspath(path), None, f"cannot be read ({error.strerror})")
     except InputError as error:
@@ -107,21 +113,32 @@ def _read_picture(path: Path) -> Line:
 
 
 def _pictures_below(folder: Path) -> list[Path]:
-    found = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    """Pictures by their endings, hidden ones apart; and folders that cannot be looked into, to be told as unreadable.
+
+    Links to files count; links to folders are not followed: they may lead round in a circle.
+    """
+    found: list[Path] = []
+    unreadable: list[Path] = []
+    for below, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename))):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(below, name) for name in names if not name.startswith(".")]
+        found += [path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES]
+    found = sorted([*found, *unreadable])
     if not found:
         raise InputError(f"{folder} holds no picture with one of the endings {' '.join(sorted(PICTURE_SUFFIXES))}")
     return found
 
 
+def _read_bytes(path: Path, name: str) -> bytes:
+    """Raises OSError, and InputError for what is no picture and no table of anybody's, but would fill the memory."""
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise InputError(f"{name} is over {MAX_FILE_BYTES // 1_000_000} MB: give a smaller copy, or in parts")
+    return path.read_bytes()
+
+
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return _read_bytes(path, os.fspath(path)).decode("utf-8-sig")
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}): give a folder of pictures, a picture, a table (.csv), a list "

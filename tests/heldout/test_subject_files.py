@@ -1,6 +1,7 @@
 """Reading what somebody wants to opt out from their own files."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from heldout.errors import InputError
 from heldout.pictures import fingerprint
 from heldout.records import HostSubject, ImageSubject, PrefixSubject, UrlSubject
-from heldout.subject_files import Line, host_line, read_source
+from heldout.subject_files import MAX_FILE_BYTES, Line, host_line, read_source
 
 PDQ = "f8" * 32
 
@@ -140,3 +141,27 @@ def test_a_folder_of_pictures_is_read_in_order_with_what_cannot_be(tmp_path: Pat
     assert lines[2].subject is None
     assert "not a picture" in lines[2].problem
     assert read_source(str(folder / "b.JPG")) == [lines[1]]
+
+
+def test_a_folder_with_links_pipes_and_giants_is_read_and_each_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    (folder / "sub").mkdir(parents=True)
+    draw(1).save(folder / "sub" / "a.png")
+    (folder / "sub" / "round").symlink_to(folder)
+    (folder / "linked.png").symlink_to(folder / "sub" / "a.png")
+    (folder / "gone.png").symlink_to(folder / "nothing.png")
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    os.mkfifo(folder / "pipe.png")
+    with (folder / "giant.png").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    lines = {Path(line.where).name: line for line in read_source(str(folder))}
+    assert len(lines) == 6
+    assert lines["a.png"].subject is not None
+    assert lines["linked.png"].subject == lines["a.png"].subject
+    for name, problem in {
+        "gone.png": "cannot be read",
+        "loop.png": "cannot be read",
+        "pipe.png": "no file",
+        "giant.png": "over 500 MB",
+    }.items():
+        assert problem in lines[name].problem
