@@ -5,6 +5,7 @@ generation has worked out already is taken over where its shards are still there
 centroids until there are several times as many embeddings, and which of their samples are copies of each other.
 """
 
+import filecmp
 import logging
 import time
 from dataclasses import asdict
@@ -47,7 +48,8 @@ def build(
 ) -> int:
     """Build a generation of all done shards and make it current; its number.
 
-    When the current generation already holds exactly these shards it stays, and its number is returned.
+    When the current generation already holds exactly these shards, by these centroids if any are given, it stays, and
+    its number is returned.
 
     Args:
         release: Folder of the release.
@@ -69,7 +71,7 @@ def build(
         began = time.monotonic()
         entries, tag, d = _plan(release)
         before = _current(release)
-        if before is not None and before[1].shards == tuple(entries):
+        if before is not None and before[1].shards == tuple(entries) and _has(before, centroids):
             return before[1].number
         folder = release / GENERATIONS_FOLDER
         folder.mkdir(exist_ok=True)
@@ -174,6 +176,14 @@ def _current(release: Path) -> tuple[Path, Manifest] | None:
         return folder, load_manifest(folder)
     except (NotFoundError, VerificationError):  # nothing built, or not by this version
         return None
+
+
+def _has(before: tuple[Path, Manifest], centroids: Path | None) -> bool:
+    """Whether the generation has the centroids given; an exact one needs none."""
+    folder, manifest = before
+    if centroids is None or manifest.trained_for == 0:
+        return True
+    return filecmp.cmp(centroids, folder / vectors.CENTROIDS_FILE, shallow=False)
 
 
 def _moved(before: Manifest, entries: list[ShardEntry]) -> list[tuple[ShardEntry, ShardEntry | None]]:

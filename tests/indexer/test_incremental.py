@@ -177,3 +177,15 @@ steps.build(Path(sys.argv[1]), exact_up_to=10, flat_up_to=10)
     assert generation.n == 180
     assert not [path for path in (release / "generations").iterdir() if path.name.startswith(".")]
     assert json.loads((release / "generations" / str(number) / "manifest.json").read_text())["n_samples"] == 180
+
+
+def test_other_centroids_make_a_new_generation_of_the_same_shards(grown: Path, tmp_path: Path) -> None:
+    release = shutil.copytree(grown, tmp_path / "small")
+    number = build(release, **FACTORY)
+    own = release / "generations" / str(number) / "centroids.npy"
+    assert build(release, centroids=own, **FACTORY) == number
+    np.save(tmp_path / "other.npy", np.load(own)[::-1].copy())
+    assert build(release, centroids=tmp_path / "other.npy", **FACTORY) == number + 1
+    (tmp_path / "none.npy").write_bytes(b"none")
+    with pytest.raises(InputError, match="holds no centroids"):
+        build(release, centroids=tmp_path / "none.npy", **FACTORY)
