@@ -15,7 +15,7 @@ from heldout.errors import UnavailableError
 
 AT_ONCE: Final = 2 * (os.cpu_count() or 1)
 """Pictures worked on: some of them wait for others' run of the model."""
-MAX_WAITING: Final = 64
+MAX_WAITING: Final = 32
 """Pictures in line. One more would wait longer than people do."""
 
 T = TypeVar("T")

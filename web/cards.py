@@ -18,7 +18,7 @@ _BY_LABEL = {
     ),
     "near": (
         "The same picture, changed",
-        "Another size or format, mirrored, turned or lightly marked. Very rarely wrong.",
+        "Another size or format, mirrored, turned, cut, framed or marked. Very rarely wrong.",
     ),
     "caption": ("Named in the caption", "Your words are in these captions."),
     "site": ("From this site", "Everything we know of that was taken from there."),

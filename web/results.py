@@ -96,7 +96,8 @@ def summary(kind: str, found: list[Section], total: int | None, *, is_whole: boo
 
 def asked_words(question: Question, result: SearchResult) -> Asked:
     """The question, said back. An address that nothing was found at can be opted out all the same."""
-    quoted = f"\u201c{question.words}\u201d"
+    has_quotes = any(mark in question.words for mark in '"\u201c\u201d\u201e\u00ab\u00bb')
+    quoted = question.words if has_quotes else f"\u201c{question.words}\u201d"
     titles: dict[Reading, str] = {
         "text": quoted,
         "caption": f"Captions with {quoted}",
