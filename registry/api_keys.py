@@ -117,12 +117,15 @@ def rotate_key(session: Session, account_id: str, prefix: str, *, now: datetime)
 
     Raises:
         NotFoundError: the account has no such key.
-        ConflictError: it has ended, or there are too many.
+        ConflictError: it has ended or was replaced before, or there are too many.
     """
     row = _own(session, account_id, prefix)
     if row.expires_at <= now:
         raise ConflictError(f"key {prefix} has ended: make a new one")
-    days = min(MAX_DAYS, max(1, (row.expires_at - row.created_at).days))
+    life = row.expires_at - row.created_at
+    if life % timedelta(days=1):  # lives are whole days, but of a key that was cut short: a button pressed twice
+        raise ConflictError(f"key {prefix} was replaced already: use the key that replaced it, or make a new one")
+    days = life.days
     made = make_key(session, account_id, name=row.name, scopes=row.scopes.split(), days=days, now=now)
     row.expires_at = min(row.expires_at, now + ROTATION_GRACE)
     session.flush()

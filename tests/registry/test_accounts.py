@@ -164,6 +164,8 @@ def test_a_key_works_until_its_end_and_a_replaced_one_for_a_day(
     clock.advance(hours=12)
     new = registry.accounts.rotate_key(account, made.key.prefix)
     assert (new.key.name, new.key.scopes, new.key.expires_at) == ("script", made.key.scopes, clock.now + timedelta(30))
+    with pytest.raises(ConflictError, match="replaced already"):
+        registry.accounts.rotate_key(account, made.key.prefix)
     clock.now += ROTATION_GRACE - timedelta(seconds=1)
     assert registry.accounts.check_key(made.text)
     clock.advance(seconds=1)
