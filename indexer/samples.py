@@ -4,6 +4,7 @@ Column detection follows the schemas the field publishes (LAION-400M, LAION-2B/5
 img2dataset output), by name and case-insensitive; what no role claims is kept under its own name.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -207,14 +208,21 @@ def text_column(column: pa.ChunkedArray) -> pa.Array:
 
 
 def size_column(column: pa.ChunkedArray) -> pa.Array:
-    """A width or height column of any numeric type as int32; what is no positive pixel count is null."""
+    """A width or height column of any numeric type, or as text, as int32; what is no positive pixel count is null."""
     try:
         values = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return pa.nulls(len(column), pa.int32())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # some of it is no number
+        values = np.array([_number(value) for value in column.to_pylist()], dtype=np.float64)
     with np.errstate(invalid="ignore"):
         bad = ~((values >= 1) & (values < 2**31))
     return pa.array(np.where(bad, 0, values).astype(np.int32), mask=bad)
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value) if isinstance(value, str | bytes | int | float) else math.nan
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 def sha256_column(column: pa.ChunkedArray) -> pa.Array:

@@ -111,6 +111,8 @@ def test_sizes_of_any_numeric_type_become_pixels() -> None:
         assert size_column(pa.chunked_array([pa.array(values, kind)])).to_pylist() == [10, None, None]
     assert size_column(pa.chunked_array([pa.array([float("nan")])])).to_pylist() == [None]
     assert size_column(pa.chunked_array([pa.array(["wide"])])).to_pylist() == [None]
+    texts = ["12", "wide", "7.5", None, "", "-1", "nan", "1e999"]
+    assert size_column(pa.chunked_array([pa.array(texts)])).to_pylist() == [12, None, 7, None, None, None, None, None]
 
 
 def test_text_survives_bad_bytes_numbers_and_nulls() -> None:
