@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from heldout.pictures import decode_picture, pdq_orientations
+from indexer.parts import find_panes
 from search import merge
 from search.copies import within
 from search.crops import find_parts, make_guises
@@ -32,7 +33,8 @@ PATIENCE: Final = 24
 DEPTH: Final = 8
 """Samples nearest to each guise, by embedding, and to each part, by hash and by embedding."""
 EXPLAINED: Final = 0.75
-"""Share of the query that one copy shows, from which on its parts are not looked for: the query is a known picture."""
+"""Share of the query that one copy shows, from which on it is a known picture: of its parts only the hashes are looked
+up."""
 
 
 def prove_copies(
@@ -57,9 +59,13 @@ def prove_copies(
     looker = _Looker(reading, query, proved)
     guises = _nearest(reading, encoder.embed_images(make_guises(image)))
     looker.look(_in_turns([*likely, *guises]), patience=PATIENCE)
-    if not proved and all(proof.query_share < EXPLAINED for _, proof in looker.found):
-        parts = [image.crop(box) for box in find_parts(image)]
-        looker.look(_near_parts(reading, encoder, parts), patience=MAX_LOOKED_AT)
+    is_known = bool(proved) or any(proof.query_share >= EXPLAINED for _, proof in looker.found)
+    # A page that the data set holds, too, may still show pictures that it holds: their hashes are soon looked up.
+    parts = [image.crop(box) for box in (find_panes(image) if is_known else find_parts(image))]
+    channels = [_near_hashes(reading, part) for part in parts]
+    if not is_known:
+        channels += _nearest(reading, encoder.embed_images(parts))
+    looker.look(_in_turns(channels), patience=MAX_LOOKED_AT)
     return merge.shown((ref, evidence_of(proof)) for ref, proof in looker.found)
 
 
@@ -92,11 +98,8 @@ class _Looker:
                 self.found.append((ref, proof))
 
 
-def _near_parts(reading: Reading, encoder: QueryEncoder, parts: Sequence[Image.Image]) -> Iterator[Ref]:
-    """Samples nearest to each part, by hash and by embedding; the first of every part before the second of any."""
-    hashed = [within(reading, pdq_orientations(part)[0], WIDE_DISTANCE)[:DEPTH] for part in parts]
-    by_hash = [[ref for ref, _ in found] for found in hashed]
-    return _in_turns([*by_hash, *_nearest(reading, encoder.embed_images(parts))])
+def _near_hashes(reading: Reading, part: Image.Image) -> list[Ref]:
+    return [ref for ref, _ in within(reading, pdq_orientations(part)[0], WIDE_DISTANCE)[:DEPTH]]
 
 
 def _nearest(reading: Reading, embeddings: npt.NDArray[np.float32]) -> list[list[Ref]]:
@@ -107,6 +110,7 @@ def _nearest(reading: Reading, embeddings: npt.NDArray[np.float32]) -> list[list
 
 
 def _in_turns(channels: Sequence[Sequence[Ref]]) -> Iterator[Ref]:
+    """The first of every channel before the second of any."""
     for rank in zip_longest(*channels):
         yield from (ref for ref in rank if ref is not None)
 
