@@ -89,6 +89,8 @@ _SEARCHED: Final = _problems(
     s503="Too many questions at once: try again",
 )
 
+_SEARCHED_WITH: Final = _SEARCHED | _problems(s413="The picture is over the limit: a smaller copy finds the same")
+
 
 def _form(description: str, **fields: dict[str, Any]) -> dict[str, Any]:
     properties = {
@@ -189,7 +191,7 @@ def router(get_engine: Callable[..., SearchEngine], get_fetcher: Callable[..., F
         "/v1/search",
         summary="Search by picture",
         response_model=SearchResult,
-        responses=_SEARCHED,
+        responses=_SEARCHED_WITH,
         openapi_extra=_form("A picture, as a file or by its address."),
     )
     async def search_picture(request: Request, engine: Engine, fetcher: Fetch, options: Options) -> Response:
@@ -201,7 +203,7 @@ def router(get_engine: Callable[..., SearchEngine], get_fetcher: Callable[..., F
         "/v1/search/check",
         summary="Check which similar, unverified hits are copies",
         response_model=CheckResult,
-        responses=_SEARCHED,
+        responses=_SEARCHED_WITH,
         openapi_extra=_form("The picture of the search, and hits that are `unverified`.", **{PICK_FIELD: _PICK}),
     )
     async def check(request: Request, engine: Engine, fetcher: Fetch) -> Response:

@@ -163,21 +163,24 @@ def main_site(result: SearchResult) -> str | None:
     return host.removeprefix("www.") if n >= MAIN_SITE_SHARE * len(result.hits) else None
 
 
-def readings(question: Question, dataset: str, site: str | None) -> list[ReadingLink]:
-    """Other ways to take the same words, where there are any, and a way on from a name to its site."""
+def readings(question: Question, kept: Mapping[str, str], site: str | None) -> list[ReadingLink]:
+    """Other ways to take the same words, where there are any, and a way on from a name to its site.
+
+    `kept` are the fields that hold for those too: the data set, and what the answer was narrowed down to.
+    """
     ways: list[Reading] = ["text", "caption"]
     if question.reading in {"url", "site"}:
         ways = ["site", "caption"] if question.reading == "site" else ["url", "site", "caption"]
     links = [
         ReadingLink(
             words=_READING_WORDS[way],
-            href=href({"q": question.words, "as": way, "dataset": dataset}),
+            href=href({"q": question.words, "as": way, **kept}),
             current=way == question.reading,
         )
         for way in ways
     ]
     if site is not None:
-        links.append(ReadingLink(f"Everything from {site}", href({"q": site, "dataset": dataset}), current=False))
+        links.append(ReadingLink(f"Everything from {site}", href({"q": site, **kept, "host": ""}), current=False))
     return links
 
 

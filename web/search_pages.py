@@ -70,7 +70,11 @@ def results_for_words(
         asked_words(question, result),
         result,
         registry_refs=opted_out_in(registry, result),
-        ways_on=readings(question, dataset, main_site(result) if question.reading == "caption" else None),
+        ways_on=readings(
+            question,
+            {"dataset": dataset} | narrowing.fields,
+            main_site(result) if question.reading == "caption" else None,
+        ),
         first_href=href(same) if cursor else None,
         next_href=href(same | {"cursor": result.next_cursor}) if result.next_cursor else None,
         wide_href=href(plain) if narrowing.is_used else None,

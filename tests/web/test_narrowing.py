@@ -53,6 +53,14 @@ def test_results_are_narrowed_down_and_the_box_remembers(site: TestClient) -> No
     assert "Only from ota.example." in page.text
 
 
+def test_other_ways_to_take_the_words_keep_the_filters(site: TestClient) -> None:
+    page = get(site, "/search?q=shapes&as=caption&host=ota.example&safety=safe")
+    ways = {link.text: link.attributes["href"] for link in page.one("ul", class_="readings").all("a")}
+    assert ways.pop("Everything from ota.example") == "/search?q=ota.example&safety=safe"
+    assert ways
+    assert all(href.endswith("&host=ota.example&safety=safe") for href in ways.values())
+
+
 def test_no_caption_is_denied_that_was_only_left_out(site: TestClient) -> None:
     page = get(site, "/search?q=red+shapes&kind=similar")
     assert page.all("article")

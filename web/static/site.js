@@ -33,7 +33,7 @@
       problem.hidden = true;
       if (!file) return;
       if (file.type && !file.type.startsWith("image/")) {
-        refuse(`“${file.name}” is not a picture. Choose a JPEG, PNG, WebP, GIF or AVIF file.`);
+        refuse(`“${file.name}” is not a picture. Choose a JPEG, PNG, WebP, GIF, HEIC or AVIF file.`);
         return;
       }
       if (file.size > maxBytes) {
