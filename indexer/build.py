@@ -8,6 +8,7 @@ centroids until there are several times as many embeddings, and which of their s
 import filecmp
 import logging
 import time
+from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -25,8 +26,8 @@ from indexer.build_embeddings import write_embeddings
 from indexer.build_image import build_image
 from indexer.build_parts import write_parts
 from indexer.build_tables import GROUPS_FILE, Known, write_tables
-from indexer.generation import CURRENT_FILE, GENERATIONS_FOLDER, current_generation
-from indexer.manifest import Manifest, ShardEntry, describe_files, load_manifest, save_manifest, verify_files
+from indexer.generation import CURRENT_FILE, GENERATIONS_FOLDER, Generation
+from indexer.manifest import Manifest, ShardEntry, describe_files, save_manifest
 from indexer.pruning import KEEP, prune
 from indexer.shards import DONE_FILE, SAMPLES_FILE, iter_done, lock_release, new_folder, shards_dir
 from indexer.writer import describe
@@ -172,9 +173,12 @@ def _nothing_in(release: Path) -> NotFoundError:
 def _current(release: Path) -> tuple[Path, Manifest] | None:
     """The current generation, if it is one that a build can go on from."""
     try:
-        folder = release / GENERATIONS_FOLDER / str(current_generation(release))
-        return folder, load_manifest(folder)
-    except (NotFoundError, VerificationError):  # nothing built, or not by this version
+        with closing(Generation.open(release, with_shards=False)) as generation:
+            return release / GENERATIONS_FOLDER / str(generation.number), generation.manifest
+    except NotFoundError:
+        return None
+    except VerificationError as error:  # not by this version, or damaged
+        log.warning("generation_not_used", extra={"reason": str(error)})
         return None
 
 
@@ -202,14 +206,8 @@ def _known(folder: Path, before: Manifest, entries: list[ShardEntry]) -> Known |
     return Known(np.concatenate([np.empty(0, np.int64), *ids]), np.load(folder / GROUPS_FILE, mmap_mode="r"))
 
 
-def _carried(
-    folder: Path, before: Manifest, entries: list[ShardEntry]
-) -> tuple[Path, Manifest, npt.NDArray[np.int64]] | None:
-    """The generation before, and where each of its embeddings is now: -1 where its shard is gone. None if damaged."""
-    try:
-        verify_files(folder, before, None)
-    except VerificationError:
-        return None
+def _carried(folder: Path, before: Manifest, entries: list[ShardEntry]) -> tuple[Path, Manifest, npt.NDArray[np.int64]]:
+    """The generation before, and where each of its embeddings is now: -1 where its shard is gone."""
     firsts = np.cumsum([0, *(entry.n_embeddings for entry in entries)])
     first = {entry.name: int(at) for entry, at in zip(entries, firsts, strict=False)}
     positions = [

@@ -107,8 +107,13 @@ class Generation:
         self._check_counts(folder)
 
     @classmethod
-    def open(cls, release: Path, number: int | None = None) -> Self:
+    def open(cls, release: Path, number: int | None = None, *, with_shards: bool = True) -> Self:
         """Open the generation that `CURRENT` names, or `number`.
+
+        Args:
+            release: Folder of the release.
+            number: Of the generation.
+            with_shards: Whether the shards must still be those that were indexed; without them there are no thumbnails.
 
         Raises:
             NotFoundError: no such release or generation.
@@ -122,7 +127,7 @@ class Generation:
         manifest = load_manifest(folder)
         if manifest.number != number:
             raise VerificationError(f"{folder} holds generation {manifest.number}: build the index again")
-        verify_files(folder, manifest, shards_dir(release))
+        verify_files(folder, manifest, shards_dir(release) if with_shards else None)
         try:
             return cls(release, folder, manifest)
         except (OSError, ValueError, RuntimeError) as error:  # as files of several libraries are found damaged

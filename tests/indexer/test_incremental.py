@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heldout.errors import InputError
+from heldout.errors import InputError, VerificationError
 from indexer.build import build
 from indexer.generation import Generation, current_generation
 from indexer.ingest import ingest
@@ -189,3 +189,18 @@ def test_other_centroids_make_a_new_generation_of_the_same_shards(grown: Path, t
     (tmp_path / "none.npy").write_bytes(b"none")
     with pytest.raises(InputError, match="holds no centroids"):
         build(release, centroids=tmp_path / "none.npy", **FACTORY)
+
+
+@pytest.mark.parametrize("name", ["groups.npy", "image.faiss"])
+def test_a_damaged_generation_is_built_anew_from_the_same_shards(grown: Path, tmp_path: Path, name: str) -> None:
+    release = shutil.copytree(grown, tmp_path / "small")
+    number = build(release, **FACTORY)
+    folder = release / "generations" / str(number)
+    (folder / name).write_bytes(b"\xff" * (folder / name).stat().st_size)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"][name]["sha256"]  # as of files that are too large to digest at every start
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(VerificationError, match="build the index again"):
+        Generation.open(release)
+    assert build(release, **FACTORY) == number + 1
+    Generation.open(release).close()
