@@ -4,19 +4,20 @@ A page is read only for what its owner alone writes. Comments are visitors' word
 a code elsewhere on a page is told apart from one that counts.
 """
 
+import html
 import re
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from typing import Final
 from urllib.parse import urljoin
 
 from heldout.errors import InputError
 from heldout.urls import canonical_key
+from registry.page_tags import Tag, iter_tags
 
 META_NAME: Final = "heldout-site-verification"
 MAX_FILE_BYTES: Final = 16 * 1024
 MAX_LINES: Final = 200
-MAX_LINKS: Final = 20_000
+MAX_LINKS: Final = 5_000
 """Of one page."""
 
 _DESCRIPTIONS: Final = frozenset({"description", "og:description", "twitter:description", "og:title", "twitter:title"})
@@ -24,6 +25,7 @@ _DESCRIPTIONS: Final = frozenset({"description", "og:description", "twitter:desc
 _HEAD_TAGS: Final = frozenset(
     {"html", "head", "meta", "title", "link", "script", "style", "base", "noscript", "template"}
 )
+_LINKING: Final = frozenset({"a", "img", "link", "source"})
 _WORD: Final = re.compile(r"[a-z0-9]+")
 
 
@@ -92,56 +94,37 @@ def read_page(body: bytes, encoding: str = "utf-8") -> PageReading:
         text = body.decode(encoding, "replace")
     except LookupError:
         text = body.decode("utf-8", "replace")
-    reader = _Reader()
-    reader.reading.whole = text.lower()
-    reader.feed(text)
-    reader.close()
-    return reader.reading
+    reading = PageReading(whole=text.lower())
+    is_head = True
+    for tag in iter_tags(text):
+        name = tag.name.removeprefix("/")
+        # The head ends with its tag, where the body begins, or at anything that a head cannot hold.
+        is_head = is_head and name in _HEAD_TAGS and not tag.text_before.strip() and tag.name != "/head"
+        if is_head and name == "meta":
+            _add_meta(reading, tag)
+        elif is_head and tag.name == "title":
+            reading.own_words.append(html.unescape(tag.content))
+        if name in _LINKING:
+            _add_links(reading, tag, is_head=is_head)
+    return reading
 
 
-class _Reader(HTMLParser):
-    """The head ends where the body begins or anything stands that a head cannot hold."""
+def _add_meta(reading: PageReading, tag: Tag) -> None:
+    name = (tag.attributes.get("name") or tag.attributes.get("property") or "").lower()
+    content = tag.attributes.get("content", "")
+    if name == META_NAME:
+        reading.metas.append(content.strip().lower())
+    elif name in _DESCRIPTIONS:
+        reading.own_words.append(content)
 
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.reading = PageReading()
-        self._is_head = True
-        self._open = ""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in _HEAD_TAGS:
-            self._is_head = False
-        if self._open == "title":  # a name with a tag in it; older parsers see one
-            return
-        self._open = tag
-        given: dict[str, str] = {}
-        for name, value in attrs:  # the first of two wins, as in browsers
-            given.setdefault(name, value or "")
-        if self._is_head and tag == "meta":
-            self._meta(given)
-        rel = given.get("rel", "").lower().split()  # platforms write `me` at a profile's own links, `ugc` at visitors'
-        if tag in {"a", "link"} and "me" in rel and "ugc" not in rel and (tag == "a" or self._is_head):
-            self.reading.own_words.append(given.get("href", ""))
-        links = [given.get(name, "") for name in ("href", "src")]
+def _add_links(reading: PageReading, tag: Tag, *, is_head: bool) -> None:
+    given = tag.attributes
+    rel = given.get("rel", "").lower().split()
+    # Platforms write `me` at a profile's own links, `ugc` at what visitors wrote.
+    if "me" in rel and "ugc" not in rel and (tag.name == "a" or (tag.name == "link" and is_head)):
+        reading.own_words.append(given.get("href", ""))
+    if tag.name != "link":
+        links = [given.get("href", ""), given.get("src", "")]
         links += [part.strip().split(" ")[0] for part in given.get("srcset", "").split(",")]
-        if tag in {"a", "img", "source"} and len(self.reading.links) < MAX_LINKS:
-            self.reading.links += [link for link in links if link]
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._open != "title" or tag == "title":
-            self._open = ""
-        if tag == "head":
-            self._is_head = False
-
-    def handle_data(self, data: str) -> None:
-        if self._is_head and self._open == "title":
-            self.reading.own_words.append(data)
-        elif self._is_head and data.strip() and self._open not in {"script", "style", "noscript", "template"}:
-            self._is_head = False  # text begins the body
-
-    def _meta(self, given: dict[str, str]) -> None:
-        name = (given.get("name") or given.get("property") or "").lower()
-        if name == META_NAME:
-            self.reading.metas.append(given.get("content", "").strip().lower())
-        elif name in _DESCRIPTIONS:
-            self.reading.own_words.append(given.get("content", ""))
+        reading.links += [link for link in links if link][: max(0, MAX_LINKS - len(reading.links))]

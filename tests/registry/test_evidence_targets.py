@@ -21,6 +21,7 @@ from registry.evidence_targets import (
     parse_target,
     targets_for,
 )
+from registry.page_tags import iter_tags
 
 PDQ = bytes(range(32))
 
@@ -197,3 +198,43 @@ def test_no_page_breaks_the_reading(text: str, encoding: str) -> None:
 def test_a_tag_after_anything_that_begins_the_body_does_not_count(before: str, after: str) -> None:
     tag = '<meta name="heldout-site-verification" content="abc">'
     assert read_page(f"<p>{before}</p>{tag}{after}".encode()).metas == []
+
+
+HOSTILE = [
+    "<",
+    "<!",
+    "<!-- ",
+    "<a ",
+    "<a x='",
+    "<a a=b ",
+    "</",
+    "</a ",
+    "<![CDATA[",
+    "<?",
+    "<title>",
+    "<script ",
+    "< /a>",
+]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_a_page_made_to_keep_a_parser_busy_is_read_at_once(piece: str) -> None:
+    # Not timed: at a megabyte, a parser that goes back takes minutes.
+    assert read_page((piece * (1_000_000 // len(piece))).encode()).metas == []
+
+
+@pytest.mark.parametrize(
+    ("page", "tags"),
+    [
+        ("<p class=a CLASS=b id='x>y'>t</P>", [("p", {"class": "a", "id": "x>y"}), ("/p", {})]),
+        ('<img/src="a&amp;b"alt>', [("img", {"src": "a&b", "alt": ""})]),
+        ("<script>if (a</b) '<p>'</script><i>", [("script", {}), ("/script", {}), ("i", {})]),
+        ("<title><p></title >", [("title", {}), ("/title", {})]),
+        ("<!-- <p> --><b>", [("b", {})]),
+        ("<!doctype html>1 < 2 <b>", [("b", {})]),
+        ("<p><a href='x", [("p", {})]),
+        ("<a\nhref = x\t>", [("a", {"href": "x"})]),
+    ],
+)
+def test_tags_are_read_as_browsers_read_them(page: str, tags: list[tuple[str, dict[str, str]]]) -> None:
+    assert [(tag.name, tag.attributes) for tag in iter_tags(page)] == tags

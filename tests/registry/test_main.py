@@ -83,7 +83,7 @@ def test_a_root_about_to_expire_is_warned_of(run: Run, tmp_path: Path) -> None:
 
 def test_every_command_has_help() -> None:
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    assert names == ["migrate", "keygen", "sequence", "publish", "witness", "rebuild", "withdraw"]
+    assert names == ["migrate", "keygen", "sequence", "publish", "witness", "rebuild", "recheck", "withdraw"]
     for name in names:
         result = CliRunner().invoke(app, [name, "--help"])
         assert result.exit_code == 0
