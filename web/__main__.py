@@ -78,6 +78,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "access_log": False,
         "server_header": False,
         "timeout_keep_alive": KEEP_ALIVE_S,
+        "forwarded_allow_ips": settings.proxies,
     }
 
 

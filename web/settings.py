@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from heldout.errors import InputError
@@ -60,6 +60,12 @@ class Settings(BaseSettings):
         default="auto",
         description="`auto` looks again for claimants' proofs when their time has come, in this process. `off`: the "
         "operator runs `python -m registry recheck` every hour.",
+    )
+    proxies: str = Field(
+        default="127.0.0.1,::1",
+        description="Addresses or networks of reverse proxies in front of this process, separated by commas: what they "
+        "say of who asks (X-Forwarded-For) is believed. With one left out, all who come through it are one person, who "
+        "may ask for 20 sign-in links an hour.",
     )
     base_url: str = Field(
         default="http://127.0.0.1:8000",
@@ -122,14 +128,15 @@ class Settings(BaseSettings):
             raise ValueError(f"HELDOUT_CONTACT is {value!r}: give an e-mail address or the address of a page")
         return value
 
-    @field_validator("fetch_networks")
+    @field_validator("fetch_networks", "proxies")
     @classmethod
-    def _networks(cls, value: str) -> str:
+    def _networks(cls, value: str, info: ValidationInfo) -> str:
         try:
             _parse_networks(value)
         except ValueError as error:
             raise ValueError(
-                f"HELDOUT_FETCH_NETWORKS is {value!r} ({error}): give networks such as 127.0.0.0/8, separated by commas"
+                f"HELDOUT_{(info.field_name or '').upper()} is {value!r} ({error}): give networks such as 127.0.0.0/8, "
+                "separated by commas"
             ) from error
         return value
 

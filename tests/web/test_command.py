@@ -1,13 +1,16 @@
 """`python -m web` as an operator starts it."""
 
+import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 
-from web.__main__ import main
+from web.__main__ import _options, main
 from web.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +41,7 @@ def test_help_names_every_setting() -> None:
     ("name", "value", "says"),
     [
         ("HELDOUT_PORT", "many", "HELDOUT_PORT"),
+        ("HELDOUT_PROXIES", "*", "HELDOUT_PROXIES is '*'"),
         ("HELDOUT_ENVIRONMENT", "production", "HELDOUT_SECRET is the development default"),
     ],
 )
@@ -50,6 +54,33 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert says in line
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "forwarded", "client"),
+    [
+        ("127.0.0.1,::1", "127.0.0.1", "192.0.2.7", "192.0.2.7"),
+        ("127.0.0.1,::1", "10.0.0.5", "192.0.2.7", "10.0.0.5"),
+        ("10.0.0.0/8", "10.0.0.5", "192.0.2.7", "192.0.2.7"),
+        ("10.0.0.0/8", "10.0.0.5", "198.51.100.1, 192.0.2.7, 10.9.9.9", "192.0.2.7"),
+        ("10.0.0.0/8", "192.0.2.7", "198.51.100.1", "192.0.2.7"),
+    ],
+)
+def test_who_asks_is_what_a_proxy_of_ours_says_and_nobody_else(
+    proxies: str, peer: str, forwarded: str, client: str
+) -> None:
+    seen: list[str] = []
+
+    async def application(scope: dict[str, Any], *_: object) -> None:
+        seen.append(scope["client"][0])
+
+    config = uvicorn.Config(application, **_options(Settings(proxies=proxies)))
+    config.load()
+    headers = [(b"x-forwarded-for", forwarded.encode())]
+    asyncio.run(
+        config.loaded_app({"type": "http", "scheme": "http", "client": (peer, 1), "headers": headers}, None, None)
+    )
+    assert seen == [client]
 
 
 def test_what_cannot_be_opened_is_named_in_one_line(tmp_path: Path) -> None:
