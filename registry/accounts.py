@@ -19,8 +19,9 @@ from registry.api_keys import ApiKey, NewApiKey
 from registry.claim_records import claim_records
 from registry.claims import erase_of, new_claim_id, withdraw
 from registry.db import Sessions, transaction
+from registry.evidence import list_of
 from registry.sign_in import SignedIn
-from registry.tables import AccountRow, ApiKeyRow, ClaimantRow, ClaimRow, SessionRow, SignInRow, SubjectRow
+from registry.tables import AccountRow, ApiKeyRow, ClaimantRow, ClaimRow, EvidenceRow, SessionRow, SignInRow, SubjectRow
 
 EXPORT_FORMAT = "heldout-export/1"
 
@@ -153,7 +154,12 @@ def _export(session: Session, account_id: str, now: datetime) -> dict[str, Any]:
         )
         claims.append(
             record.model_dump(mode="json", exclude={"secret", "notes"})
-            | {"name": claimant.name, "contact": claimant.contact, "subjects": [_subject(each) for each in subjects]}
+            | {
+                "name": claimant.name,
+                "contact": claimant.contact,
+                "subjects": [_subject(each) for each in subjects],
+                "evidence": [_evidence(each) for each in list_of(session, row.id)],
+            }
         )
     browsers = session.scalars(select(SessionRow).where(SessionRow.account_id == account_id)).all()
     return {
@@ -189,3 +195,15 @@ def _subject(row: SubjectRow) -> dict[str, Any]:
     }
     held = {name: value for name, value in known.items() if value is not None}
     return {"kind": row.kind, "state": row.state, "assurance": row.assurance, **held}
+
+
+def _evidence(row: EvidenceRow) -> dict[str, Any]:
+    return {
+        "method": row.method,
+        "target": row.target,
+        "token": row.token,
+        "state": row.state,
+        "created_at": format_at(row.created_at),
+        "code": row.code,
+        "result": row.result,
+    }

@@ -50,6 +50,11 @@ class Anchors:
     identity: str = ""
     signer: str = ""
 
+    @property
+    def are_none(self) -> bool:
+        """Whether nobody is trusted."""
+        return not self.identity and not self.signer
+
     @classmethod
     def of(cls, state_dir: Path) -> "Anchors":
         """Those in the state folder. Raises UnavailableError: a file there holds something else."""
@@ -76,7 +81,7 @@ def check_picture(data: bytes, pdq: str, token: str, anchors: Anchors) -> Findin
     Raises:
         InputError: no picture, or one that cannot be read.
     """
-    if not anchors.identity and not anchors.signer:
+    if anchors.are_none:
         return Finding("no_anchors", "this registry trusts no certificate authority yet: use another proof")
     if not _is_copy(data, pdq):
         return Finding("other_picture", "this is not the picture of the claim: hand in that one, signed")

@@ -198,6 +198,8 @@ def targets_for(subject: SubjectFacts) -> Sequence[tuple[Method, Target]]:
         page = f"https://{subject.rule}"
         host = host_of(subject.rule)
         return [("account", Target(page, host)), ("meta", Target(page, host))]
+    if subject.pdq is not None:
+        return [("credential", Target(subject.pdq.hex(), ""))]
     return []
 
 

@@ -24,8 +24,19 @@ from registry.evidence_targets import Method, targets_for
 
 BATCH: Final = 32
 """Proofs looked for at once."""
+MAX_SUGGESTED: Final = 100
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One way to prove one subject."""
+
+    subject: str
+    """What it is called."""
+    method: Method
+    target: str
 
 
 @dataclass(frozen=True)
@@ -83,13 +94,22 @@ class Proving:
         with transaction(self._reading) as session:
             return [proof_record(row) for row in evidence.list_of(session, claim_id)]
 
-    def suggested(self, claim_id: str) -> list[tuple[str, list[tuple[Method, str]]]]:
-        """For each place of a claim, its name and the methods and targets that would prove it."""
+    def suggested(self, claim_id: str) -> tuple[list[Suggestion], int]:
+        """The first of a claim's places, and its pictures where signed ones can be judged; and how many more there are.
+
+        Raises:
+            UnavailableError: the certificates that are trusted cannot be read.
+        """
         with transaction(self._reading) as session:
             facts = evidence.subject_facts(session, claim_id)
-        return [
-            (each.rule, [(method, target.text) for method, target in targets_for(each)]) for each in facts if each.rule
+        has_anchors = not Anchors.of(self._state_dir).are_none
+        found = [
+            Suggestion(each.rule or f"picture {target.text[:12]}", method, target.text)
+            for each in facts
+            for method, target in targets_for(each)
+            if method != "credential" or has_anchors
         ]
+        return found[:MAX_SUGGESTED], max(0, len(found) - MAX_SUGGESTED)
 
     async def check(self, evidence_id: str, prober: Prober) -> Proof:
         """Look now, because somebody asks.

@@ -57,6 +57,8 @@ class ProvePage:
     sign_in_href: str
     problem: str
     places: list[PlaceWays]
+    n_more: int
+    """Ways besides those that are shown."""
     proofs: list[ProofBox]
     n_days: int
     """After which a proof that was removed no longer counts."""

@@ -143,7 +143,12 @@ def _page(registry: Registry, claim_id: str, visitor: Visitor | None, secret: st
     may_change, kept = by_account or by_secret, secret if by_secret else ""
     proofs = registry.proving.of_claim(claim_id) if may_change else []
     known = {(each.method, each.target) for each in proofs}
-    places = registry.proving.suggested(claim_id) if may_change else []
+    suggested, n_more = registry.proving.suggested(claim_id) if may_change else ([], 0)
+    ways: dict[str, list[Way]] = {}
+    for each in suggested:
+        if (each.method, each.target) not in known:
+            words = WAYS[each.method].format(target=each.target)
+            ways.setdefault(each.subject, []).append(Way(each.method, each.target, words))
     return ProvePage(
         claim_id=claim.id,
         manage_href=manage_href(claim.id, kept),
@@ -153,17 +158,8 @@ def _page(registry: Registry, claim_id: str, visitor: Visitor | None, secret: st
         csrf=visitor.csrf if visitor else "",
         sign_in_href=f"/sign-in?{urlencode({'next': prove_href(claim_id, '')})}",
         problem=_sentence(problem),
-        places=[
-            PlaceWays(
-                name,
-                [
-                    Way(method, target, WAYS[method].format(target=target))
-                    for method, target in ways
-                    if (method, target) not in known
-                ],
-            )
-            for name, ways in places
-        ],
+        places=[PlaceWays(name, of_place) for name, of_place in ways.items()],
+        n_more=n_more,
         proofs=[_box(each) for each in proofs],
         n_days=registry.proving.schedule.grace.days,
     )
