@@ -197,6 +197,18 @@ def withdraw(
     typer.echo(f"Claim {claim.id} is {claim.state}.")
 
 
+@app.command()
+def erase(
+    claim_id: Annotated[str, typer.Argument(help="Id of the claim.")],
+    state_dir: StateDir = DEFAULT_STATE_DIR,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Forget name, contact and URL texts of a claim, which stays as it is. Of an account: delete that."""
+    with Registry(state_dir, database_url) as registry:
+        registry.erase_personal_data(claim_id)
+    typer.echo(f"The personal data of claim {claim_id} is erased here. Backups made before still hold it.")
+
+
 def main() -> None:
     """Run the command line; errors we know are one line on stderr and an exit code."""
     logging.getLogger("registry").addHandler(logging.NullHandler())  # what a person should know is printed

@@ -33,7 +33,7 @@ from heldout.states import TRANSITIONS, claim_state, first_state
 from registry.claim_records import claim_records
 from registry.idempotency import earlier_claim, remember
 from registry.subjects import preview_of, read_subjects, require_usable
-from registry.tables import ClaimantRow, ClaimRow, EventRow, EvidenceRow, SubjectRow
+from registry.tables import AccountRow, ClaimantRow, ClaimRow, EventRow, EvidenceRow, SubjectRow
 
 WITHDRAW_REASONS = tuple(sorted(TRANSITIONS["in_force", "withdrawn"]))
 FIRST_ASSURANCE: Assurance = "declared"
@@ -64,12 +64,15 @@ def submit(
         InputError: a URL cannot be canonicalised, a host is everybody's or a picture can match nothing (the message
             names it), or name, contact or key are unusable.
         ConflictError: the idempotency key was used for another request, or by another person.
+        AccessError: the account was deleted.
     """
     if idempotency_key is not None:
         earlier = earlier_claim(session, request, idempotency_key, account_id)
         if earlier is not None:
             return get_claim(session, earlier)
     _check_personal_data(request)
+    if account_id is not None:
+        _hold_account(session, account_id)
     reading = read_subjects(request.subjects)
     require_usable(reading)
     states = [first_state(kind_of(subject), FIRST_ASSURANCE) for subject in reading.subjects]
@@ -193,7 +196,7 @@ def adopt(session: Session, claim_id: str, account_id: str, *, has_secret: bool)
 
     Raises:
         NotFoundError: no such claim.
-        AccessError: the secret is wrong.
+        AccessError: the secret is wrong, or the account was deleted.
         ConflictError: it belongs to another account.
     """
     locked_claim(session, claim_id)
@@ -202,6 +205,7 @@ def adopt(session: Session, claim_id: str, account_id: str, *, has_secret: bool)
         if claimant.account_id is not None:
             raise ConflictError(f"claim {claim_id} belongs to an account already")
         check_may_change(session, claim_id, account_id=account_id, has_secret=has_secret)
+        _hold_account(session, account_id)
         claimant.account_id = account_id
         session.flush()
     return get_claim(session, claim_id)
@@ -253,6 +257,12 @@ def _claimant(session: Session, claim_id: str) -> ClaimantRow:
     if claimant is None:
         raise _no_such_claim(claim_id)
     return claimant
+
+
+def _hold_account(session: Session, account_id: str) -> None:
+    """Keep an account from being deleted until the transaction ends; others may do the same."""
+    if session.get(AccountRow, account_id, with_for_update={"read": True, "key_share": True}) is None:
+        raise AccessError("this account was deleted: sign in again")
 
 
 def _no_such_claim(claim_id: str) -> NotFoundError:

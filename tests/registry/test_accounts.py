@@ -95,6 +95,17 @@ def test_a_link_used_by_many_at_once_signs_in_one(registry: Registry, sessions: 
     assert rows(sessions) == {"accounts": 1, "sign_ins": 1, "sessions": 1, "api_keys": 0}
 
 
+def test_nothing_comes_into_an_account_that_was_deleted(registry: Registry, sign_in: SignIn) -> None:
+    """Its browser or script may have been let in a moment before."""
+    account = sign_in()
+    made = registry.submit(request(url("a")))
+    registry.delete_account(account, withdraw_claims=False)
+    with pytest.raises(AccessError, match="was deleted"):
+        registry.submit(request(url("b")), account_id=account)
+    with pytest.raises(AccessError, match="was deleted"):
+        registry.adopt(made.id, account, secret=made.secret or "")
+
+
 def test_two_links_of_one_address_used_at_once_sign_in_one(registry: Registry, sessions: Sessions) -> None:
     tokens = [link(registry) or "" for _ in range(4)]
 

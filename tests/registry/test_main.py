@@ -57,6 +57,22 @@ def test_from_nothing_to_a_published_list(run: Run, tmp_path: Path, empty_databa
         assert len(verify_receipt(registry.receipt(claim.id), vkey)) == 2
 
 
+def test_personal_data_is_erased_and_the_claim_stays(run: Run, tmp_path: Path, empty_database_url: str) -> None:
+    run("migrate")
+    run("keygen", "--origin", ORIGIN)
+    with Registry(tmp_path / "state", empty_database_url) as registry:
+        claim = registry.submit(request(url("a"), contact="jane@jane.example"))
+        assert "is erased" in run("erase", claim.id)
+        assert registry.claim(claim.id).state == "in_force"
+        account = registry.accounts.use_link(
+            registry.accounts.link_token("jane@jane.example", client=bytes(32), next_path="/") or ""
+        ).account_id
+        registry.adopt(claim.id, account, secret=claim.secret or "")
+        (held,) = registry.accounts.export(account)["claims"]
+    assert held["contact"] is None
+    assert "url" not in held["subjects"][0]
+
+
 def test_mistakes_are_errors_of_ours(run: Run) -> None:
     with pytest.raises(NotFoundError):
         run("sequence")
@@ -83,7 +99,7 @@ def test_a_root_about_to_expire_is_warned_of(run: Run, tmp_path: Path) -> None:
 
 def test_every_command_has_help() -> None:
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    assert names == ["migrate", "keygen", "sequence", "publish", "witness", "rebuild", "recheck", "withdraw"]
+    assert names == ["migrate", "keygen", "sequence", "publish", "witness", "rebuild", "recheck", "withdraw", "erase"]
     for name in names:
         result = CliRunner().invoke(app, [name, "--help"])
         assert result.exit_code == 0
