@@ -444,3 +444,25 @@ def test_what_is_not_there_is_not_found(registry: Registry, world: World) -> Non
             world.check(registry, bad)
         with pytest.raises(NotFoundError):
             registry.proving.create(bad, "dns", "jane.example")
+
+
+def test_an_accounts_export_has_its_proofs_and_its_deletion_what_looks_said(registry: Registry, world: World) -> None:
+    account = account_of(registry, "jane@mail.example")
+    claim = registry.submit(request(host()), account_id=account)
+    proof = registry.proving.create(claim.id, "dns", "jane.example")
+    world.put_txt("jane.example", proof.token)
+    world.check(registry, proof.id)
+    (exported,) = registry.accounts.export(account)["claims"]
+    assert [(each["token"], each["state"]) for each in exported["evidence"]] == [(proof.token, "proved")]
+    registry.delete_account(account, withdraw_claims=False)
+    assert registry.proving.get(proof.id).result is None
+    assert registry.claim(claim.id).state == "in_force"
+
+
+def test_what_is_suggested_is_bounded(registry: Registry) -> None:
+    claim = claim_of(registry, *(host(f"h{n}.jane.example") for n in range(60)), image("a"))
+    shown, n_more = registry.proving.suggested(claim.id)
+    assert len(shown) + n_more == 60 * 4  # file, tag, record there and at the registered name; no authority is trusted
+    assert {each.method for each in shown} == {"well-known", "meta", "dns"}
+    for each in shown[:4]:
+        assert registry.proving.create(claim.id, each.method, each.target).target == each.target
