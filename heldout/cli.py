@@ -331,7 +331,7 @@ def monitor(
             "--max-age",
             metavar="DAYS",
             min=0,
-            help="Alarm when the newest cosignature, or without witnesses the newest entry, is older. "
+            help="Alarm when the last word of enough witnesses, or without witnesses the newest entry, is older. "
             "With --witnesses 7 if left out.",
         ),
     ] = None,
