@@ -32,6 +32,8 @@ COLUMNS: Final[Mapping[str, str]] = {
 
 MAX_FILE_BYTES: Final = 500_000_000
 """Read at once; a picture of 100 megapixels has 300 MB in the least thrifty of usual formats."""
+MAX_CELL_CHARS: Final = 100_000
+"""Of a table. The csv module's own limit is the whole process's, and other code raises it."""
 
 _SUBJECT: Final[TypeAdapter[Subject]] = TypeAdapter(Subject)
 Progress = Callable[[int, int], None]
@@ -169,6 +171,7 @@ def _read_table(path: Path, text: str) -> Iterator[Line]:
             raise InputError(f"{path} has no column called url, prefix, host or pdq: name the one that holds them")
         start = rows.line_num + 1
         for row in rows:
+            _check_cells(f"{path}, line {rows.line_num},", row)
             cells = {
                 meaning: cell.strip()
                 for meaning, cell in zip(meanings, row, strict=False)
@@ -178,6 +181,13 @@ def _read_table(path: Path, text: str) -> Iterator[Line]:
             start = rows.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}, cannot be read as a table ({error}): correct it") from error
+
+
+def _check_cells(where: str, row: list[str]) -> None:
+    if max(map(len, row), default=0) > MAX_CELL_CHARS:
+        raise InputError(
+            f"{where} cannot be read as a table (a cell of over {MAX_CELL_CHARS:,} characters): correct it"
+        )
 
 
 def _read_row(where: str, cells: Mapping[str, str], *, is_empty: bool) -> Iterator[Line]:

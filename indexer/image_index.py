@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from indexer.vectors import Rows, read_image_index
+from indexer.vectors import Rows, read_image_index, widen
 
 Kind = Literal["image", "text"]
 """What a query is the embedding of: texts lie off the pictures' distribution and need a wider search."""
@@ -48,7 +48,6 @@ class ImageIndex:
         self._index = read_image_index(folder)
         self._rows = rows.view(np.ndarray)  # a memmap's own indexing costs as much as the reading
         self._widths = widths
-        self._wide = faiss.IndexScalarQuantizer(rows.shape[1], faiss.ScalarQuantizer.QT_fp16)  # its decoder is fast
         self.exact = not isinstance(self._index, faiss.IndexIVF)
 
     def __len__(self) -> int:
@@ -126,12 +125,15 @@ class ImageIndex:
         """The `wanted` best of the candidates and their cosines."""
         chosen = np.sort(candidates[candidates >= 0])  # in file order: one pass over the mapped pages
         step = max(1, _GATHERED // (2 * self.d))
-        parts = [self._cosines(query, chosen[start : start + step]) for start in range(0, len(chosen), step)]
-        cosines = np.concatenate(parts) if parts else np.empty(0, np.float32)
+        if len(chosen) <= step:
+            cosines = self._cosines(query, chosen)
+        else:
+            starts = range(0, len(chosen), step)
+            cosines = np.concatenate([self._cosines(query, chosen[start : start + step]) for start in starts])
         best = np.lexsort((chosen, -cosines))[:wanted]
         return cosines[best], chosen[best]
 
     def _cosines(self, query: npt.NDArray[np.float32], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        rows = self._wide.sa_decode(self._rows.take(positions, axis=0).view(np.uint8))
+        rows = widen(self._rows.take(positions, axis=0))
         lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))  # near 1, but rounding must not rank
         return np.asarray(rows @ query / np.maximum(lengths, np.float32(1e-12)), dtype=np.float32)

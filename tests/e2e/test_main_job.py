@@ -145,9 +145,11 @@ def test_from_a_picture_to_filtered_shards_with_proof(server: Running, tmp_path:
     with Client(server.address) as client:
         by_bytes = client.search_picture(picture_of(FAIRY_CASTLE), k=50)
         assert labelled(by_bytes, "exact") >= {FAIRY_CASTLE}
-        assert labelled(by_bytes, "exact") | labelled(by_bytes, "near") == truth["exact"] | truth["near"]
+        # All that hashes find, and of what they miss, crops and a screenshot that geometry proves; nothing else.
+        sure = labelled(by_bytes, "exact") | labelled(by_bytes, "near")
+        assert truth["exact"] | truth["near"] < sure <= truth["exact"] | truth["near"] | truth["similar"]
         by_copy = client.search_picture(reencoded(picture_of(FAIRY_CASTLE)), k=50)
-        assert labelled(by_copy, "near") == truth["exact"] | truth["near"]
+        assert labelled(by_copy, "near") == sure
         by_words = client.search_text("fairy castle", k=10)
         assert by_words.hits[0].sample.key in truth["exact"] | truth["near"] | truth["similar"]
         by_name = client.search_caption("Jose Hevia", k=20)

@@ -13,6 +13,7 @@ from indexer.vectors import (
     n_lists,
     train_centroids,
     unit_rows,
+    widen,
     write_image_index,
 )
 
@@ -213,3 +214,11 @@ def test_what_cannot_be_reached_is_approached(tmp_path: Path) -> None:
     tuned = tune(ImageIndex(tmp_path, rows), rows)
     assert tuned == tune(ImageIndex(tmp_path, rows), rows), "seeded"
     assert tuned.widths["text"].nprobe >= 48
+
+
+def test_every_finite_half_is_widened_exactly() -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    rows = halves[np.isfinite(halves)].reshape(-1, 512)
+    assert rows.size == 63_488
+    np.testing.assert_array_equal(widen(rows).view(np.uint32), rows.astype(np.float32).view(np.uint32))
+    assert widen(rows[:0]).shape == (0, 512)
