@@ -138,7 +138,7 @@ class _Pool:
         with self._lock:
             while True:
                 try:
-                    return Asked(self._executor, self._executor.submit(_look_all, pictures, block, first))
+                    return Asked(self._executor, _hand_over(self._executor, pictures, block, first))
                 except BrokenProcessPool:  # found broken by handing it a task
                     self._renew()
 
@@ -160,7 +160,7 @@ class _Pool:
             for _ in range(2):
                 self._lone = self._lone or self._start(1)
                 try:
-                    return self._lone.submit(_look_all, [picture], block, slot).result()[0]
+                    return _hand_over(self._lone, [picture], block, slot).result()[0]
                 except BrokenProcessPool:
                     self._lone.shutdown()
                     self._lone = None
@@ -193,6 +193,23 @@ class Asked(NamedTuple):
 
     processes: ProcessPoolExecutor
     answer: "Future[list[Looked]]"
+
+
+def _hand_over(
+    processes: ProcessPoolExecutor, pictures: Sequence[Picture], block: int, first: int
+) -> "Future[list[Looked]]":
+    """Give processes a task.
+
+    Raises:
+        BrokenProcessPool: one of them died.
+    """
+    try:
+        return processes.submit(_look_all, pictures, block, first)
+    except OSError as error:
+        if error.errno is not None:  # the system's own: no memory, no process to be had
+            raise
+        # The executor's thread found a process dead and closed its pipes, while this one was starting another.
+        raise BrokenProcessPool("a process died while another was started") from error
 
 
 class _Submitted:

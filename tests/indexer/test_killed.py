@@ -253,3 +253,16 @@ def test_processes_that_always_die_end_the_run(make: Any) -> None:
         task = decoders.submit([deadly], 0, 0)
         with pytest.raises(UnavailableError, match="die again and again"):
             task.result()
+
+
+def test_a_pool_found_broken_while_it_starts_a_process_is_replaced(make: Any) -> None:
+    """Its thread closes the pipes of a broken pool without waiting for whoever is starting another process."""
+    preprocess = Preprocess((8, 8), (0.5,) * 3, (0.5,) * 3, "bicubic", "squash", 0)
+    pictures = [Picture(f"shard/{n}", make.encode(make.draw(n))) for n in range(4)]
+    with open_decoders(2, preprocess, n_blocks=1, n_slots=4) as decoders:
+        pipe: Any = decoders._executor._call_queue._reader  # type: ignore[attr-defined]
+        pipe.close()
+        reasons, pixels = _ask(decoders, pictures)
+    assert reasons == [None] * 4
+    for n in range(4):
+        assert np.array_equal(pixels[n], np.asarray(preprocess.fit(make.draw(n))))
