@@ -1,6 +1,6 @@
 """Samples near to a picture by PDQ in any orientation, and which pictures are busy enough for that to mean a copy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image
 from heldout.fingerprints import MIN_QUALITY
 from heldout.pictures import pdq_orientations
 from heldout.records import Sample
+from indexer.generation import Generation
 from indexer.parts import trim_page
 from search.merge import Ref
 from search.reading import Reading
@@ -27,10 +28,7 @@ def within(reading: Reading, pdq: npt.NDArray[np.uint8], radius: int) -> list[tu
 
     Qualities are not looked at: this alone proves nothing.
     """
-    found: dict[Ref, int] = {}
-    for dataset, generation in reading.generations.items():
-        found |= nearest_of(dataset, generation.search_pdq(pdq, radius))
-    return sorted(found.items(), key=lambda copy: (copy[1], copy[0]))
+    return _nearest_first(reading, lambda generation: generation.search_pdq(pdq, radius))
 
 
 def holding(reading: Reading, image: Image.Image, pdq: npt.NDArray[np.uint8]) -> list[Ref]:
@@ -43,10 +41,8 @@ def holding(reading: Reading, image: Image.Image, pdq: npt.NDArray[np.uint8]) ->
     """
     trimmed = trim_page(image)
     hashes = pdq if trimmed is None else np.concatenate([pdq, pdq_orientations(trimmed)[0]])
-    found: dict[Ref, int] = {}
-    for dataset, generation in reading.generations.items():
-        found |= nearest_of(dataset, generation.search_parts(hashes, PART_DISTANCE))
-    return sorted(found, key=lambda ref: (found[ref], ref))[:MAX_HOLDING]
+    found = _nearest_first(reading, lambda generation: generation.search_parts(hashes, PART_DISTANCE))
+    return [ref for ref, _ in found[:MAX_HOLDING]]
 
 
 def busy(reading: Reading, refs: Iterable[Ref]) -> list[Ref]:
@@ -67,3 +63,10 @@ def nearest_of(dataset: str, found: Found) -> dict[Ref, int]:
             ref = Ref(dataset, sample)
             nearest[ref] = min(distance, nearest.get(ref, distance))
     return nearest
+
+
+def _nearest_first(reading: Reading, look_up: Callable[[Generation], Found]) -> list[tuple[Ref, int]]:
+    found: dict[Ref, int] = {}
+    for dataset, generation in reading.generations.items():
+        found |= nearest_of(dataset, look_up(generation))
+    return sorted(found.items(), key=lambda copy: (copy[1], copy[0]))
