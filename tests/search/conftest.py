@@ -5,11 +5,9 @@ import io
 import json
 import random
 import tarfile
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +28,7 @@ from indexer.build import build
 from indexer.ingest import ingest
 from indexer.preprocess import Preprocess
 from search.engine import SearchEngine
+from tests.file_server import serve_files
 
 settings.register_profile("search", deadline=None)  # times vary too much on a busy machine
 settings.load_profile("search")
@@ -319,24 +318,4 @@ def app_of() -> Callable[..., FastAPI]:
 def web_of() -> Iterator[Callable[[dict[str, bytes]], str]]:
     """Starts a web server on loopback that has files by path; its address. Everything else is a 404."""
     with ExitStack() as stack:
-
-        def web_of(files: dict[str, bytes]) -> str:
-            class Files(BaseHTTPRequestHandler):
-                def do_GET(self) -> None:
-                    data = files.get(self.path)
-                    self.send_response(200 if data is not None else 404)
-                    self.send_header("Content-Length", str(len(data or b"")))
-                    self.end_headers()
-                    self.wfile.write(data or b"")
-
-                def log_message(self, *_: object) -> None:
-                    """Say nothing."""
-
-            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Files))
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(server.shutdown)
-            return f"http://127.0.0.1:{server.server_port}"
-
-        yield web_of
+        yield lambda files: stack.enter_context(serve_files(files))

@@ -1,8 +1,6 @@
 """Check these, and a picture by its address, on the site without JavaScript."""
 
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from fastapi.testclient import TestClient
 from heldout.pictures import decode_picture
 from indexer.build import build
 from indexer.ingest import ingest
+from tests.file_server import serve_files
 from tests.web.conftest import ColourEncoder, file_of
 from tests.web.html import Element, read_page
 from web.settings import Settings
@@ -30,25 +29,8 @@ def files(picture: bytes, unknown_picture: bytes) -> dict[str, bytes]:
 @pytest.fixture
 def elsewhere(files: dict[str, bytes]) -> Iterator[str]:
     """A web server that has the files; its address."""
-
-    class Files(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            data = files.get(self.path)
-            self.send_response(200 if data is not None else 404)
-            self.send_header("Content-Length", str(len(data or b"")))
-            self.end_headers()
-            self.wfile.write(data or b"")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_files(files) as address:
+        yield address
 
 
 @pytest.fixture
