@@ -31,6 +31,7 @@ from indexer.precomputed import PRECOMPUTED
 from indexer.readers import open_shard
 from indexer.samples import STATUS_OK
 from indexer.transforms import TRANSFORMS
+from indexer.vectors import unit_rows
 
 TWIN_SIDE: Final = 32
 TWIN_DIFFERENCE: Final = 1.5
@@ -222,8 +223,7 @@ def _between(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     some = rows[:_N_BETWEEN]
     alike = some @ rows.T
     alike[np.arange(len(some)), np.arange(len(some))] = -np.inf
-    middle = some + rows[alike.argmax(axis=1)]
-    return np.asarray(middle / np.linalg.norm(middle, axis=1, keepdims=True), dtype=np.float32)
+    return unit_rows(some + rows[alike.argmax(axis=1)])
 
 
 def _index_recall(generation: Generation, queries: npt.NDArray[np.float32], kind: Kind) -> dict[str, float]:

@@ -76,19 +76,14 @@ def _queries(index: ImageIndex, rows: Rows, own: npt.NDArray[np.int64], rng: np.
     others = unit_rows(rows[np.sort(rng.choice(len(rows), min(len(rows), 4 * len(own)), replace=False))])
     differences = others[rng.integers(0, len(others), len(own))] - others[rng.integers(0, len(others), len(own))]
     even = rng.standard_normal(chosen.shape, dtype=np.float32)
-    aside = np.where(np.arange(len(own))[:, np.newaxis] % 2 == 0, _unit(even), _unit(differences))
-    aside = _unit(aside - (aside * chosen).sum(1, keepdims=True) * chosen)
-    strange = _unit(rng.standard_normal(chosen.shape, dtype=np.float32))
+    aside = np.where(np.arange(len(own))[:, np.newaxis] % 2 == 0, unit_rows(even), unit_rows(differences))
+    aside = unit_rows(aside - (aside * chosen).sum(1, keepdims=True) * chosen)
+    strange = unit_rows(rng.standard_normal(chosen.shape, dtype=np.float32))
     return {
         "image": chosen,
-        "copy": _unit(_COPY_COSINE * chosen + np.float32(np.sqrt(1 - _COPY_COSINE**2)) * aside),
-        "text": _unit(_unit(index.centroids_of(chosen) - others.mean(axis=0)) + np.float32(_STRANGE) * strange),
+        "copy": unit_rows(_COPY_COSINE * chosen + np.float32(np.sqrt(1 - _COPY_COSINE**2)) * aside),
+        "text": unit_rows(unit_rows(index.centroids_of(chosen) - others.mean(axis=0)) + np.float32(_STRANGE) * strange),
     }
-
-
-def _unit(rows: Queries) -> Queries:
-    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
-    return np.asarray(rows / lengths, dtype=np.float32)
 
 
 def _exact(rows: Rows, queries: Queries, k: int) -> npt.NDArray[np.int64]:

@@ -40,8 +40,8 @@ Rows = npt.NDArray[np.float16]
 Centroids = npt.NDArray[np.float32]
 
 
-def unit_rows(rows: Rows) -> npt.NDArray[np.float32]:
-    """Stored rows as float32 of length one again: rounding to float16 would let a longer row beat an equal one."""
+def unit_rows(rows: Rows | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Rows as float32 of length one. Stored ones, too: rounding to float16 would let a longer row beat an equal one."""
     wide = rows.astype(np.float32)
     wide /= np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), np.float32(1e-12))
     return wide
