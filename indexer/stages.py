@@ -130,8 +130,8 @@ def _ingest(shard: Shard, release: Path, stages: Stages, progress: Progress, out
                 f"{shard.source} brings embeddings of {reader.d} dimensions, and {stages.encoder.tag} has "
                 f"{stages.encoder.d}: name the model that made them with --model"
             )
-        _, done = next(iter_done(release), (None, None))
-        if reader.d is not None and done is not None and done["d"] != reader.d:
+        _, done = next(iter_done(release), (None, None)) if precomputed else (None, None)
+        if done is not None and done["d"] != reader.d:
             raise InputError(
                 f"{shard.source} brings embeddings of {reader.d} dimensions, and shard {done['shard']} of {release} "
                 f"has {done['d']}: use another --dataset"
