@@ -138,15 +138,16 @@ def ingest(  # noqa: PLR0917 - typer's options are function parameters
     release, roles = _release(datasets_dir, dataset), _parse_columns(columns)
     if precision == "auto":
         precision = recorded_precision(release) or precision
+    planned = plan(sources)
     # A source that brings its embeddings needs no model; one whose pictures are fetched may lack some.
-    named_only = not fetch and bring_embeddings(plan(sources).shards)
+    named_only = not fetch and bring_embeddings(planned.shards)
     told = Options(roles, workers=0 if named_only else workers, fetch=fetch_options if fetch else None)
 
     def load(precision: str) -> "Encoder":
         return PrecomputedModel(tag_of(model)) if named_only else load_encoder(model, precision=precision)
 
     with _open_engine(engine, load, told, precision=precision, actors=actors) as chosen:
-        report = ingest_with(chosen, sources, release=release, progress=make_progress())
+        report = ingest_with(chosen, planned, release=release, progress=make_progress())
     _report(report, as_json=as_json)
 
 

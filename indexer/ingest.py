@@ -17,7 +17,7 @@ from indexer.encoder import Encoder
 from indexer.fetch import FetchOptions
 from indexer.local_engine import LocalEngine
 from indexer.outcome import IngestReport, Outcome
-from indexer.planning import Kind, RowPart, Shard, part_name, plan
+from indexer.planning import Kind, Plan, RowPart, Shard, part_name, plan
 from indexer.precomputed import PRECOMPUTED
 from indexer.progress import NoProgress, Progress
 from indexer.samples import STATUS_NOT_FETCHED
@@ -76,28 +76,28 @@ def ingest(
         workers: Decoding processes; as many as cores by default, 0 decodes in this process.
         fetch: How to fetch pictures that a source has only addresses of; they stay away where it is not given.
         progress: Told of every batch.
+
+    Raises:
+        InputError: there is nothing to ingest; and as `ingest_with`.
     """
     engine = LocalEngine(encoder, Options(columns, workers, fetch))
-    return ingest_with(engine, sources, release=release, progress=progress)
+    return ingest_with(engine, plan(sources), release=release, progress=progress)
 
 
-def ingest_with(
-    engine: Engine, sources: Sequence[str | Path], *, release: Path, progress: Progress | None = None
-) -> IngestReport:
-    """Ingest the shards of `sources` into `release`. What is done already is left as it is.
+def ingest_with(engine: Engine, planned: Plan, *, release: Path, progress: Progress | None = None) -> IngestReport:
+    """Ingest the shards planned into `release`. What is done already is left as it is.
 
     A damaged shard is set aside whole, with the reason. One whose files changed since it was done ends the run: what
     was indexed is not replaced behind the operator's back (`indexer.sources` says how a change is noticed).
 
     Raises:
-        InputError: there is nothing to ingest.
+        InputError: a shard's marker cannot be read, or a file is gone.
         ConflictError: another run holds the release, or it was begun with another model, precision or other files, or
             without fetching.
         UnavailableError: processes or machines die again and again.
         OSError: the disk is full, or fails.
     """
     began = time.monotonic()
-    planned = plan(sources)
     report = IngestReport(n_passed_over=planned.n_passed_over)
     progress = progress or NoProgress()
     with lock_release(release):

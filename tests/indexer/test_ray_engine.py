@@ -15,6 +15,7 @@ import pytest
 from heldout.errors import InputError, UnavailableError
 from indexer.encoder import load_encoder
 from indexer.ingest import ingest, ingest_with
+from indexer.planning import plan
 from indexer.ray_engine import RayEngine, open_ray_engine
 from indexer.stages import Options
 from tests.indexer.releases import bytes_of
@@ -85,7 +86,7 @@ def test_a_cluster_gives_the_local_engines_bytes_though_an_actor_is_killed(
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
     told = Told()
-    far = ingest_with(engine, [source], release=tmp_path / "far", progress=told)
+    far = ingest_with(engine, plan([source]), release=tmp_path / "far", progress=told)
     killer.join(10)
     assert killed
     assert bytes_of(tmp_path / "far") == bytes_of(tmp_path / "local")
@@ -97,7 +98,7 @@ def test_a_cluster_gives_the_local_engines_bytes_though_an_actor_is_killed(
     )
     assert told.n_shards == 5
     assert sorted(told.closed) == ["00000", "00001", "00002", "00003", "00099"]
-    again = ingest_with(engine, [source], release=tmp_path / "far")
+    again = ingest_with(engine, plan([source]), release=tmp_path / "far")
     assert again.skipped == local.ingested
 
 
