@@ -4,7 +4,8 @@ Within a data set the copies of every picture were found when its index was buil
 for. Between data sets nobody could know: there the bytes and the PDQ of a group's members are looked up.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final, Literal
 
 import numpy as np
@@ -75,7 +76,7 @@ class Links:
 
     def _near_elsewhere(self, samples: Mapping[Ref, Sample]) -> Iterator[Link]:
         hashed = _hashed(samples)
-        turned = dict(zip(hashed, _orientations(list(hashed.values())), strict=True))
+        turned = dict(zip(hashed, orientations(_rows(hashed.values())), strict=True))
         for dataset, generation in self._reading.generations.items():
             askers = [ref for ref in hashed if ref.dataset != dataset]
             if not askers:
@@ -87,9 +88,9 @@ class Links:
                     yield Link(ref, other, "pdq", nearest[other])
 
 
-def _orientations(hashes: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """(n, 8, 32) uint8 of n hashes in hex."""
-    return orientations(np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(-1, 32))
+def _rows(hashes: Iterable[str]) -> npt.NDArray[np.uint8]:
+    """(n, 32) uint8 of n hashes in hex."""
+    return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(-1, 32)
 
 
 def _hashed(samples: Mapping[Ref, Sample]) -> dict[Ref, str]:
@@ -107,11 +108,11 @@ def _nearest_proofs(samples: Mapping[Ref, Sample]) -> Group:
     hashed = _hashed(samples)
     left = [ref for ref in hashed if ref not in proofs]
     if left and len(hashed) > 1:
-        others = list(hashed)[:MAX_COMPARED]
-        turned = _orientations([hashed[ref] for ref in left])
-        upright = _orientations([hashed[ref] for ref in others])[:, 0]
-        for ref, hashes in zip(left, turned, strict=True):
+        places = {ref: place for place, ref in enumerate(islice(hashed, MAX_COMPARED))}
+        upright = _rows(hashed[ref] for ref in places)
+        for ref, hashes in zip(left, orientations(_rows(hashed[ref] for ref in left)), strict=True):
             far = distances(hashes, upright).min(axis=0)
-            far[[place for place, other in enumerate(others) if other == ref]] = 256
+            if ref in places:  # itself
+                far[places[ref]] = 256
             proofs[ref] = ("pdq", int(far.min()))
     return {ref: proofs.get(ref, _BEYOND) for ref in samples}
