@@ -8,7 +8,8 @@ centroids until there are several times as many embeddings, and which of their s
 import filecmp
 import logging
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +31,7 @@ from indexer.generation import CURRENT_FILE, GENERATIONS_FOLDER, Generation
 from indexer.manifest import Manifest, ShardEntry, describe_files, save_manifest
 from indexer.pruning import KEEP, prune
 from indexer.shards import DONE_FILE, SAMPLES_FILE, iter_done, lock_release, new_folder, shards_dir
-from indexer.writer import describe
+from indexer.writer import check_written, describe
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def build(
     Raises:
         NotFoundError: the release has no finished shard.
         ConflictError: another run holds the release.
-        InputError: its shards were embedded by different models, or `centroids` do not fit them.
+        InputError: its shards were embedded by different models, one is damaged, or `centroids` do not fit them.
     """
     if not shards_dir(release).is_dir():  # taking the lock would make a folder of a name mistyped
         raise _nothing_in(release)
@@ -77,7 +78,7 @@ def build(
         folder = release / GENERATIONS_FOLDER
         folder.mkdir(exist_ok=True)
         number = 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0)
-        with new_folder(folder / str(number)) as work:
+        with _naming_damage(release), new_folder(folder / str(number)) as work:
             n = sum(entry.n_samples for entry in entries)
             shards = [shards_dir(release) / entry.name for entry in entries]
             counts = write_tables(
@@ -164,6 +165,22 @@ def _plan(release: Path) -> tuple[list[ShardEntry], str, int]:
         raise InputError(f"{release} mixes models ({said}): ingest those shards as separate data sets")
     ((tag, d),) = tags
     return entries, tag, d
+
+
+@contextmanager
+def _naming_damage(release: Path) -> Iterator[None]:
+    """Turn what a library says of bytes it cannot read into which shard's file it is.
+
+    Only then are all files read to compare digests.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's own: a full disk, no rights
+            raise
+        for path, done in iter_done(release):
+            check_written(path, done)
+        raise
 
 
 def _nothing_in(release: Path) -> NotFoundError:

@@ -5,6 +5,7 @@ grouped; all else goes to files as it comes.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -75,10 +76,9 @@ def write_tables(
     """Write the tables of `n` samples in shards' `samples.parquet` files into `work`."""
     samples = SampleWriter(work / SAMPLES_FILE)
     addresses = AddressSorter(work)
-    digests = DigestSorter(work, n)
     columns = {name: _new_array(work / column_file(name), kind, n) for name, kind in COLUMNS.items()}
     columns["host_ids"][:] = -1
-    with HashWriter(work) as hashes:
+    with HashWriter(work) as hashes, closing(DigestSorter(work, n)) as digests:
 
         def captions() -> Iterator[tuple[int, str]]:
             """Feeds the caption index, and everything else on the way."""

@@ -35,10 +35,14 @@ class DigestSorter:
         for place in np.unique(places):
             self._files[int(place)].write(pairs[places == place].tobytes())
 
-    def finish(self, path: Path) -> int:
-        """Write them as one (2, m) uint64 array, prefixes and ids, in order; how many."""
+    def close(self) -> None:
+        """Let go of the files; nothing can be added any more."""
         for file in self._files:
             file.close()
+
+    def finish(self, path: Path) -> int:
+        """Write them as one (2, m) uint64 array, prefixes and ids, in order; how many."""
+        self.close()
         n = sum(part.stat().st_size for part in self._paths) // 16
         out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint64, shape=(2, n)) if n else np.empty((2, 0))
         at = 0

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heldout.errors import InputError
 from indexer.samples import FIXED_SCHEMA
 from indexer.shards import (
     DONE_FILE,
@@ -112,3 +114,18 @@ def describe(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file, for markers and manifests."""
     with path.open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+
+
+def check_written(folder: Path, done: Mapping[str, Any]) -> None:
+    """That a done shard's files have the bytes that its marker says. Reads them all.
+
+    Raises:
+        InputError: one has not; says what to do.
+    """
+    for name, promised in done["files"].items():
+        path = folder / name
+        if not path.is_file() or describe(path) != promised:
+            raise InputError(
+                f"{path} is damaged: its size or digest is not what its marker says; "
+                f"remove {folder} and ingest it again"
+            )

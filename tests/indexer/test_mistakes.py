@@ -4,6 +4,7 @@ import fcntl
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,17 @@ def test_a_generation_that_is_being_removed_is_not_opened(release: Path, tmp_pat
         with pytest.raises(NotFoundError, match="is being removed"):
             Generation.open(copy)
     Generation.open(copy).close()
+
+
+@pytest.mark.parametrize("name", ["samples.parquet", "embeddings.npy", "thumbnails.arrow"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-40], lambda data: bytes(len(data))], ids=["short", "zeroed"])
+def test_a_damaged_shard_is_named_and_nothing_is_built(
+    release: Path, tmp_path: Path, name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    copy = shutil.copytree(release, tmp_path / "small", ignore=shutil.ignore_patterns("generations", "CURRENT"))
+    path = next(copy.glob(f"shards/*/{name}"))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=rf"{name} is damaged: .*; remove .* and ingest it again"):
+        build(copy)
+    assert not (copy / "CURRENT").exists()
+    assert not list((copy / "generations").iterdir())
