@@ -110,7 +110,8 @@ def create(session: Session, claim_id: str, method: Method, target_text: str, *,
 
 def get(session: Session, evidence_id: str) -> EvidenceRow:
     """One proof. Raises NotFoundError: no such one."""
-    found = session.get(EvidenceRow, evidence_id) if evidence_id.isascii() and evidence_id.isalnum() else None
+    is_sound = evidence_id.isascii() and evidence_id.isalnum()
+    found = session.get(EvidenceRow, evidence_id, populate_existing=True) if is_sound else None
     if found is None:
         raise NotFoundError(f"there is no evidence {evidence_id!r:.80}: check its id")
     return found
@@ -179,7 +180,7 @@ def record(session: Session, evidence_id: str, finding: Finding, *, now: datetim
         NotFoundError: no such proof (its claimant was forgotten meanwhile).
     """
     claim = locked_claim(session, get(session, evidence_id).claim_id)
-    row = session.get_one(EvidenceRow, evidence_id, populate_existing=True)
+    row = get(session, evidence_id)  # again: until the claim was locked, it could change or go
     row.checked_at, row.code, row.result = now, finding.code, finding.words[:500]
     if claim.state in _CLOSED:
         row.due_at = None

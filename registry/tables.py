@@ -181,7 +181,8 @@ EVIDENCE_METHODS = "('dns', 'well-known', 'meta', 'account', 'credential')"
 class EvidenceRow(Table):
     """A way in which a claimant shows that something is theirs: the code they were given, and what checks have found.
 
-    Not in the log: that holds only what follows for the claim. Erasing personal data removes it.
+    Not in the log: that holds only what follows for the claim. Erasing a claim's personal data clears `result`, and
+    removes the row where the claim is withdrawn; while it is not, the proof goes on being looked at.
     """
 
     __tablename__ = "evidence"

@@ -6,16 +6,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from heldout.errors import ConflictError, InputError, NotFoundError, TooOftenError
 from heldout.leaves import AssuranceLeaf, StateLeaf
 from heldout.receipts import verify_receipt
-from heldout.records import Claim, Proof
+from heldout.records import Claim, Proof, UrlSubject
 from heldout.replay import replay
 from registry.db import Sessions, transaction
 from registry.evidence import CHECKS_PER_EVIDENCE, CHECKS_PER_HOST
 from registry.evidence_checks import Finding
 from registry.service import Registry
+from registry.tables import EvidenceCheckRow, EvidenceRow
 from tests.hostile import ok
 from tests.registry.builders import Clock, host, image, prefix, request, tables, url
 from tests.registry.world import World, open_world, page
@@ -424,6 +426,46 @@ def test_erasing_personal_data_keeps_what_was_proved(
     world.set_records("_heldout-challenge.jane.example", None)
     run_for(9, registry, world, clock)
     assert assurances(registry, sessions, claim) == [("pending", "declared"), ("in_force", "declared")]
+
+
+def test_erasing_a_withdrawn_claim_removes_its_proofs(registry: Registry, world: World, sessions: Sessions) -> None:
+    work = UrlSubject(url="https://art.example/jane/1.jpg")
+    gone, kept = (claim_of(registry, work) for _ in range(2))
+    profiles = [registry.proving.create(claim.id, "account", "https://art.example/jane/") for claim in (gone, kept)]
+    world.web.answers["/jane/"] = ok(page(f'<meta name="description" content="{profiles[0].token}">'))
+    assert world.check(registry, profiles[0].id).state == "proved"
+    registry.withdraw(gone.id, reason="by-claimant")
+    assert registry.proving.get(profiles[0].id).target == "https://art.example/jane/"
+    for claim in (gone, kept):
+        registry.erase_personal_data(claim.id)
+    with transaction(sessions) as session:
+        assert list(session.scalars(select(EvidenceRow.id))) == [profiles[1].id]
+        assert session.scalar(select(func.count()).select_from(EvidenceCheckRow)) == 0
+    assert assurances(registry, sessions, gone) == [("withdrawn", "account")]
+
+
+def test_a_proof_that_is_erased_while_it_is_looked_at_is_not_recorded(
+    registry: Registry, world: World, clock: Clock
+) -> None:
+    claim, _ = proved_site(registry, world)
+    clock.advance(days=1)
+    (look,) = registry.proving._take_due()
+    registry.withdraw(claim.id, reason="by-claimant")
+    registry.erase_personal_data(claim.id)
+    with pytest.raises(NotFoundError):
+        registry.proving._record(look.id, Finding("found", "it is there", is_found=True))
+    clock.advance(days=1)
+    assert world.recheck(registry).n_checked == 0
+
+
+def test_an_accounts_deletion_with_its_claims_removes_its_proofs(registry: Registry, world: World) -> None:
+    account = account_of(registry, "jane@mail.example")
+    claim = registry.submit(request(host()), account_id=account)
+    proof = registry.proving.create(claim.id, "dns", "jane.example")
+    registry.delete_account(account, withdraw_claims=True)
+    assert registry.proving.of_claim(claim.id) == []
+    with pytest.raises(NotFoundError):
+        world.check(registry, proof.id)
 
 
 def test_nothing_of_a_proof_is_in_the_log(registry: Registry, world: World) -> None:
