@@ -11,14 +11,13 @@ from typing import Final
 
 from heldout.errors import InputError
 from heldout.fingerprints import MIN_QUALITY
-from heldout.pictures import decode_picture, fingerprint_image
 from heldout.records import Check, CheckResult, Evidence, Group, Hit, ImageSubject, SearchResult
 from search.checking import MAX_CHECKED, Query, query_from_copy
 from search.picks import Pick, format_picks, parse_picks
 from search.uploads import Upload
 from web.cards import SampleRef, sections
 from web.contexts import Asked, Card, CheckForm, ResultsPage, SearchBox, Section
-from web.results import preview, small_copy
+from web.results import preview, small_copy, subject_of
 from web.selection import format_picture, parse_selection
 
 SEEN_SIDE: Final = 512
@@ -43,16 +42,13 @@ class CheckQuestion:
     picks: Sequence[Pick]
 
 
-def offer_check(data: bytes, result: SearchResult) -> CheckForm | None:
+def offer_check(query: Query, result: SearchResult) -> CheckForm | None:
     """The form, when something that looks alike has no picture here to compare."""
     samples = [hit.sample for hit in result.hits if hit.unverified]
     if not samples:
         return None
-    image = decode_picture(data)
-    found = fingerprint_image(image, data)
-    subject = ImageSubject(pdq=found.pdq[0].tobytes().hex(), quality=found.quality, sha256=found.sha256.hex())
     picks = [format_picks([sample], result.generations) for sample in samples]
-    return _form(picks, subject, small_copy(image, SEEN_SIDE))
+    return _form(picks, subject_of(query), small_copy(query.image, SEEN_SIDE))
 
 
 def read_check(upload: Upload) -> CheckQuestion:

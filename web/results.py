@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 from PIL import Image, ImageOps
 
 from heldout.fingerprints import MIN_QUALITY
-from heldout.pictures import decode_picture, fingerprint_image
 from heldout.records import ImageSubject, SearchResult
 from heldout.urls import canonical_key
+from search.checking import Query
 from web.cards import sections
 from web.contexts import Asked, CheckForm, ReadingLink, ResultsPage, SearchBox, Section
 from web.questions import Question, Reading
@@ -119,22 +119,24 @@ def asked_words(question: Question, result: SearchResult) -> Asked:
     )
 
 
-def asked_picture(data: bytes, result: SearchResult) -> Asked:
+def asked_picture(query: Query, result: SearchResult) -> Asked:
     """The picture, shown back small, and its fingerprints in case it is to be opted out itself."""
-    image = decode_picture(data)
-    found = fingerprint_image(image, data)
     is_known = any(evidence.channel == "bytes" for hit in result.hits for evidence in hit.evidence)
-    subject = ImageSubject(pdq=found.pdq[0].tobytes().hex(), quality=found.quality, sha256=found.sha256.hex())
-    reach = "and its copies" if found.quality >= MIN_QUALITY else "(this very file: it is too plain for its copies)"
+    reach = "and its copies" if query.quality >= MIN_QUALITY else "(this very file: it is too plain for its copies)"
     return Asked(
         kind="picture",
         title="Your picture",
         words="",
-        preview=preview(image),
+        preview=preview(query.image),
         extra_name="" if is_known else "picture",
-        extra_value="" if is_known else format_picture(subject),
+        extra_value="" if is_known else format_picture(subject_of(query)),
         extra_words=f"Also opt out the picture I searched with {reach}, in data sets that are not searched here.",
     )
+
+
+def subject_of(query: Query) -> ImageSubject:
+    """The picture searched with, as what a claim may be about."""
+    return ImageSubject(pdq=query.pdq[0].tobytes().hex(), quality=query.quality, sha256=query.sha256.hex())
 
 
 def _many(n: int, one: str, many: str) -> str:

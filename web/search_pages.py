@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from heldout.records import SearchResult
-from search.checking import check_copies
+from search.checking import check_copies, query_of
 from search.engine import PageOptions, SearchEngine
 from search.remote import picture_of
 from search.turns import in_turn
@@ -104,12 +104,13 @@ async def results_for_picture(
         result = engine.search_picture(
             data, k=settings.cards_per_page, datasets=[chosen] if chosen else None, filters=narrowing.filters
         )
+        query = query_of(data)
         return results_page(
             search_box(engine, settings.max_body_bytes, dataset=chosen, narrowing=narrowing),
-            asked_picture(data, result),
+            asked_picture(query, result),
             result,
             registry_refs=opted_out_in(registry, result),
-            check=offer_check(data, result),
+            check=offer_check(query, result),
         )
 
     return pages.render(request, "results.html", await in_turn(search))
