@@ -155,10 +155,12 @@ def _name(what: str, lines: "Sequence[Line]") -> None:
 
 
 def _tell(done: "OptedOut") -> None:
+    from heldout.states import words
+
     claim = done.claim
     begin = "Opted out" if claim.preference == "train-ai=n" else "Granted"
     before = "" if done.is_new else ", by an earlier run"
-    states = ", ".join(f"{n:,} {state.replace('_', ' ')}" for state, n in claim.subject_states.items())
+    states = ", ".join(f"{n:,} {words(state)}" for state, n in claim.subject_states.items())
     print(f"{begin}: claim {claim.id}: {states}{before}")
     if done.receipt is None:
         complain("the log has not taken it in yet: run this again later to get the receipt")

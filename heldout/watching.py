@@ -25,6 +25,7 @@ from heldout.leaves import (
     format_at,
 )
 from heldout.places import host_rule, hosts_covering, prefixes_covering
+from heldout.states import words
 from heldout.urls import canonical_key, host_of, key_digest
 
 
@@ -54,7 +55,7 @@ class Happened:
             case AssuranceLeaf(assurance=assurance, reason=reason):
                 what = f"now proved as {assurance} ({reason})"
             case StateLeaf(state=state, reason=reason):
-                what = f"now {state.replace('_', ' ')} ({reason})"
+                what = f"now {words(state)} ({reason})"
             case WithdrawLeaf(reason=reason):
                 what = f"withdrawn ({reason})"
         return (
