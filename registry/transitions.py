@@ -96,6 +96,7 @@ def change_state(
         if state == "in_force" and not is_enough(cast("SubjectKind", each.kind), cast("Assurance", each.assurance)):
             raise InputError(f"subject {each.position} of claim {claim_id} is a place that nobody proved: not in force")
     _move(session, claim, [each.position for each in changed], state, reason=reason, now=now)
+    _sum_up(session, claim)
 
 
 def _change_assurance(
@@ -148,7 +149,6 @@ def _move(
         session.add(EventRow(kind="state", claim_id=claim.id, payload=format_leaf(leaf)))
         session.flush()
     _update(session, claim.id, positions, {"state": state})
-    _sum_up(session, claim)
 
 
 def _parts(positions: Sequence[int], n_subjects: int) -> list[tuple[int, ...] | None]:
