@@ -59,7 +59,7 @@ def build_files(rows: pa.Table) -> tuple[dict[str, DataFile], int]:
     """Data files by name, and the number of prefix bits of the URL files.
 
     Args:
-        rows: of `registry.effective.SCHEMA`, in any order.
+        rows: of `registry.standings.SCHEMA`, in any order.
     """
     urls, images = list_tables(rows)
     prefix_bits = min(MAX_PREFIX_BITS, (len(urls) // KEYS_PER_FILE).bit_length())
