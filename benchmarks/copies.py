@@ -20,13 +20,13 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before FAISS and ONNX Runtime are imported
 
@@ -41,9 +41,7 @@ from indexer.ingest import ingest
 from indexer.transforms import COPIES, collage
 from search.engine import SearchEngine
 from tests.collection import COLLECTION, read_pictures
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.indexer.tars import pack
 
 SHIM: Final = COLLECTION.parent / "scripts" / "starter"
 """Holds what lets torchvision be imported where its operators do not load."""
@@ -227,22 +225,19 @@ def _write_copies(
 ) -> dict[str, dict[str, tuple[str, set[str]]]]:
     """A shard of changed copies; key of an original -> change -> key of the copy, and the originals it shows."""
     made: dict[str, dict[str, tuple[str, set[str]]]] = {key: {} for key in chosen}
-    with tarfile.open(folder / "90000.tar", "w") as tar:
+
+    def files() -> Iterator[tuple[str, bytes]]:
         for number, (name, change) in enumerate(_changes(collection).items()):
             rng = Random(f"{seed} {name}")  # noqa: S311
             for key in chosen:
                 image, shown = change(key, collection.image(key), rng)
                 copy = f"{key}~{number:02d}"
                 made[key][name] = copy, shown
-                contents = {
-                    "png": _png(image),
-                    "txt": b"a copy",
-                    "json": json.dumps({"key": copy, "url": f"https://copies.example/{copy}.png"}).encode(),
-                }
-                for suffix, data in contents.items():
-                    member = tarfile.TarInfo(f"{copy}.{suffix}")
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
+                yield f"{copy}.png", _png(image)
+                yield f"{copy}.txt", b"a copy"
+                yield f"{copy}.json", json.dumps({"key": copy, "url": f"https://copies.example/{copy}.png"}).encode()
+
+    pack(folder / "90000.tar", files())
     return made
 
 
@@ -277,7 +272,7 @@ def _cloaks(spec: str) -> dict[str, Change]:
 
 
 @contextmanager
-def _engine(encoder: Encoder, sources: Iterable[Path]) -> "Iterator[SearchEngine]":
+def _engine(encoder: Encoder, sources: Iterable[Path]) -> Iterator[SearchEngine]:
     with tempfile.TemporaryDirectory() as folder:
         release = Path(folder) / "collection"
         ingest(list(sources), release=release, encoder=encoder)

@@ -41,6 +41,7 @@ from indexer.ingest import ingest
 from indexer.machine import count_cores
 from indexer.openclip import OpenClipEncoder
 from tests.collection import read_pictures
+from tests.indexer.tars import pack
 
 SIDE = 512
 LOOP_BATCH = 64
@@ -141,17 +142,14 @@ def make_shards(folder: Path, n: int, n_shards: int) -> list[Path]:
         except InputError:
             continue
     folder.mkdir()
-    paths = []
-    for number in range(n_shards):
-        paths.append(folder / f"{number:05d}.tar")
-        with tarfile.open(paths[-1], "w") as tar:
-            for key in range(number * n // n_shards, (number + 1) * n // n_shards):
-                said = f'{{"url": "https://photos.example/{key}.jpg", "caption": "photo {key}"}}'.encode()
-                for suffix, data in (("jpg", make_photo(pictures, key)), ("json", said)):
-                    member = tarfile.TarInfo(f"{key:09d}.{suffix}")
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
-    return paths
+
+    def files(number: int) -> Iterator[tuple[str, bytes]]:
+        for key in range(number * n // n_shards, (number + 1) * n // n_shards):
+            yield f"{key:09d}.jpg", make_photo(pictures, key)
+            said = f'{{"url": "https://photos.example/{key}.jpg", "caption": "photo {key}"}}'
+            yield f"{key:09d}.json", said.encode()
+
+    return [pack(folder / f"{number:05d}.tar", files(number)) for number in range(n_shards)]
 
 
 def make_photo(pictures: list[Image.Image], seed: int) -> bytes:

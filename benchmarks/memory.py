@@ -7,17 +7,17 @@ shard: resident memory of the run and of its decoding processes, from `/proc`.
 """
 
 import argparse
-import io
 import itertools
 import os
-import tarfile
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from indexer.encoder import load_encoder
 from indexer.ingest import ingest
 from indexer.progress import NoProgress
 from tests.collection import read_pictures
+from tests.indexer.tars import pack
 
 STARTER = Path(__file__).parents[1] / "data" / "models" / "starter-onnx"
 
@@ -52,14 +52,15 @@ def write_shards(folder: Path, n_shards: int, n_pictures: int) -> None:
     """Webdataset tars of the collection's pictures."""
     folder.mkdir()
     pictures = itertools.cycle(read_pictures().values())
+
+    def files(number: int) -> Iterator[tuple[str, bytes]]:
+        for key in range(n_pictures):
+            said = f'{{"url": "https://pictures.example/{number}/{key}", "caption": "picture {key}"}}'.encode()
+            yield f"{number:05d}{key:04d}.jpg", next(pictures)
+            yield f"{number:05d}{key:04d}.json", said
+
     for number in range(n_shards):
-        with tarfile.open(folder / f"{number:05d}.tar", "w") as tar:
-            for key in range(n_pictures):
-                said = f'{{"url": "https://pictures.example/{number}/{key}", "caption": "picture {key}"}}'.encode()
-                for suffix, data in (("jpg", next(pictures)), ("json", said)):
-                    member = tarfile.TarInfo(f"{number:05d}{key:04d}.{suffix}")
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
+        pack(folder / f"{number:05d}.tar", files(number))
 
 
 def main() -> None:

@@ -2,7 +2,6 @@ import gzip
 import importlib.util
 import io
 import json
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from PIL import Image
 
 from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
+from tests.indexer.tars import pack
 
 ROOT = Path(__file__).parents[2]
 N_MERGES = 600
@@ -168,19 +168,16 @@ def write_tar(path: Path, rows: list[Row], *, sibling: bool = True, as_json: boo
         for row in rows
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for row, said in zip(rows, metadata, strict=True):
-            if row.data is None:
-                continue
-            files = {"jpg": row.data}
-            if row.caption is not None:
-                files["txt"] = row.caption.encode()
-            if as_json:
-                files["json"] = json.dumps(said).encode()
-            for suffix, data in files.items():
-                member = tarfile.TarInfo(f"{row.key}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+    files: list[tuple[str, bytes]] = []
+    for row, said in zip(rows, metadata, strict=True):
+        if row.data is None:
+            continue
+        files.append((f"{row.key}.jpg", row.data))
+        if row.caption is not None:
+            files.append((f"{row.key}.txt", row.caption.encode()))
+        if as_json:
+            files.append((f"{row.key}.json", json.dumps(said).encode()))
+    pack(path, files)
     if sibling:
         pq.write_table(pa.Table.from_pylist(metadata), path.with_suffix(".parquet"))
     return path

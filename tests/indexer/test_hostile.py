@@ -27,17 +27,9 @@ from indexer.tar_members import (
     Member,
     metadata_of,
 )
+from tests.indexer.tars import pack
 
 SAID = b'{"url": "https://a.example/", "caption": "a"}'
-
-
-def _pack(path: Path, files: list[tuple[str, bytes]]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, data in files:
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return path
 
 
 def _samples(release: Path, shard: str = "0") -> list[dict[str, Any]]:
@@ -53,7 +45,7 @@ def _ingest(path: Path, encoder: OnnxEncoder) -> tuple[IngestReport, Path]:
 def test_a_damaged_header_in_the_middle_sets_the_shard_aside(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
     png = make.encode(make.draw(1))
     files = [(f"{n}.{suffix}", data) for n in range(6) for suffix, data in (("png", png), ("json", SAID))]
-    data = bytearray(_pack(tmp_path / "0.tar", files).read_bytes())
+    data = bytearray(pack(tmp_path / "0.tar", files).read_bytes())
     place = data.index(b"2.png")
     data[place + 148 : place + 154] = b"zzzzzz"  # its checksum
     (tmp_path / "0.tar").write_bytes(data)
@@ -77,7 +69,7 @@ def test_a_json_beyond_bounds_costs_its_sample_only_that(
     said: bytes, reason: str, tmp_path: Path, make: Any, encoder: OnnxEncoder
 ) -> None:
     png = make.encode(make.draw(1))
-    _pack(tmp_path / "0.tar", [("0.png", png), ("0.json", said), ("1.png", png), ("1.json", SAID)])
+    pack(tmp_path / "0.tar", [("0.png", png), ("0.json", said), ("1.png", png), ("1.json", SAID)])
     report, release = _ingest(tmp_path / "0.tar", encoder)
     assert report.ingested == ["0"]
     first, second = _samples(release)
@@ -94,7 +86,7 @@ def test_odd_but_lawful_json_is_kept(tmp_path: Path, make: Any, encoder: OnnxEnc
         deep = [deep]
     said = {"url": "https://a.example/", "caption": "a", "deep": deep, "empty": [{}], "none": [[]]}
     text = json.dumps(said)[:-1] + ', "\\ud800": 1}'
-    _pack(tmp_path / "0.tar", [("0.png", make.encode(make.draw(1))), ("0.json", text.encode())])
+    pack(tmp_path / "0.tar", [("0.png", make.encode(make.draw(1))), ("0.json", text.encode())])
     report, release = _ingest(tmp_path / "0.tar", encoder)
     assert report.ingested == ["0"]
     (sample,) = _samples(release)
@@ -104,7 +96,7 @@ def test_odd_but_lawful_json_is_kept(tmp_path: Path, make: Any, encoder: OnnxEnc
 
 def test_a_caption_file_beyond_its_bound_is_not_read(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
     files = [("0.png", make.encode(make.draw(1))), ("0.json", b'{"url": "https://a.example/"}')]
-    _pack(tmp_path / "0.tar", [*files, ("0.txt", b"a" * (MAX_TEXT_BYTES + 1)), ("1.json", SAID)])
+    pack(tmp_path / "0.tar", [*files, ("0.txt", b"a" * (MAX_TEXT_BYTES + 1)), ("1.json", SAID)])
     _, release = _ingest(tmp_path / "0.tar", encoder)
     first = _samples(release)[0]
     assert (first["url"], first["caption"], first["status"]) == ("https://a.example/", None, "ok")
@@ -114,7 +106,7 @@ def test_a_caption_file_beyond_its_bound_is_not_read(tmp_path: Path, make: Any, 
 def test_fields_beyond_their_bound_are_left_out_but_none_that_counts(tmp_path: Path) -> None:
     many = {f"f{n}": n for n in range(2 * MAX_FIELDS)}
     files = [("0.json", json.dumps(many).encode()), ("1.json", SAID), ("2.json", b'{"f0": 5, "other": 1}')]
-    table = open_tar(plan_shards([_pack(tmp_path / "0.tar", files)])[0]).table
+    table = open_tar(plan_shards([pack(tmp_path / "0.tar", files)])[0]).table
     assert len(table.column_names) == MAX_FIELDS + 4  # key, error_message, url and caption
     assert table["url"].to_pylist() == [None, "https://a.example/", None]
     assert table["f0"].to_pylist() == [0, None, 5]
@@ -126,7 +118,7 @@ def test_fields_beyond_their_bound_are_left_out_but_none_that_counts(tmp_path: P
 def test_a_picture_beyond_its_bound_is_not_read(tmp_path: Path) -> None:
     header = tarfile.TarInfo("0.png")
     header.size = MAX_PICTURE_BYTES + 512
-    path = _pack(tmp_path / "0.tar", [("1.png", b"small"), ("1.json", SAID)])
+    path = pack(tmp_path / "0.tar", [("1.png", b"small"), ("1.json", SAID)])
     rest = path.read_bytes()
     with path.open("wb") as file:
         file.write(header.tobuf())
@@ -149,7 +141,7 @@ def test_names_that_are_no_utf8_and_keys_of_another_type_are_joined(
     tmp_path: Path, make: Any, encoder: OnnxEncoder
 ) -> None:
     png = make.encode(make.draw(1))
-    _pack(tmp_path / "0.tar", [("7.png", png), ("a\udcff.png", png), ("b.png", png), ("b.png", png)])
+    pack(tmp_path / "0.tar", [("7.png", png), ("a\udcff.png", png), ("b.png", png), ("b.png", png)])
     pq.write_table(pa.table({"key": [7], "url": ["https://a.example/"], "caption": ["a"]}), tmp_path / "0.parquet")
     report, release = _ingest(tmp_path / "0.tar", encoder)
     assert report.set_aside == {}

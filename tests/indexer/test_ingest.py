@@ -2,9 +2,7 @@
 
 import gc
 import hashlib
-import io
 import json
-import tarfile
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from indexer.planning import plan_shards
 from indexer.samples import FIXED_SCHEMA
 from indexer.shards import read_done
 from tests.indexer.releases import bytes_of
+from tests.indexer.tars import pack
 
 
 def _samples(release: Path, shard: str) -> list[dict[str, Any]]:
@@ -120,12 +119,10 @@ def test_a_tars_json_may_hold_anything(tmp_path: Path, make: Any, encoder: OnnxE
         ["no object"],
         {"url": "https://a.example/4", "caption": None, "n": 10**30},
     ]
-    with tarfile.open(tmp_path / "0.tar", "w") as tar:
-        for number, value in enumerate(said):
-            for suffix, data in (("png", make.encode(make.draw(number))), ("json", json.dumps(value).encode())):
-                member = tarfile.TarInfo(f"{number}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+    files: list[tuple[str, bytes]] = []
+    for number, value in enumerate(said):
+        files += [(f"{number}.png", make.encode(make.draw(number))), (f"{number}.json", json.dumps(value).encode())]
+    pack(tmp_path / "0.tar", files)
     ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
     samples = _samples(tmp_path / "release", "0")
     assert [sample["status"] for sample in samples] == ["ok"] * 4

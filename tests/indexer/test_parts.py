@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import tarfile
 from pathlib import Path
 from random import Random
 
@@ -24,6 +23,7 @@ from indexer.onnx_encoder import OnnxEncoder
 from indexer.parts import Box, find_panes, overlap, trim_page
 from indexer.transforms import COPIES, collage
 from tests.collection import read_pictures
+from tests.indexer.tars import pack
 
 WORKS = ("000000020", "000010003", "000020155", "000030024")
 
@@ -104,15 +104,12 @@ def test_thumbnails_that_cannot_be_read_have_no_parts() -> None:
 
 def _write_tar(path: Path, pages: dict[str, Image.Image]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for key, page in pages.items():
-            png = io.BytesIO()
-            page.save(png, "PNG")
-            for suffix, data in (("png", png.getvalue()), ("txt", b"a page")):
-                member = tarfile.TarInfo(f"{key}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-    return path
+    files = []
+    for key, page in pages.items():
+        png = io.BytesIO()
+        page.save(png, "PNG")
+        files += [(f"{key}.png", png.getvalue()), (f"{key}.txt", b"a page")]
+    return pack(path, files)
 
 
 def _near(generation: Generation, work: Image.Image) -> set[str]:
