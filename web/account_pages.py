@@ -15,6 +15,7 @@ from registry.service import Registry
 from web.account_contexts import AccountPage, ClaimLine, DeleteAccountPage, KeyLine, ManagePage
 from web.claim_pages import claim_facts, places_in_words, state_in_words
 from web.deps import SAME_ORIGIN, PagesDep, RegistryDep, SettingsDep
+from web.problems import sentence
 from web.visitors import HOME, Visitor, VisitorDep, sign_out_browser, to_sign_in
 
 routes = APIRouter(include_in_schema=False)
@@ -56,7 +57,7 @@ def make_key(
     try:
         made = registry.accounts.make_key(visitor.account.id, name=name, scopes=scope or [], days=days)
     except (InputError, ConflictError) as error:
-        page = replace(_account_page(registry, visitor), problem=_sentence(str(error)))
+        page = replace(_account_page(registry, visitor), problem=sentence(str(error)))
         return pages.render(request, "account.html", page, status=error.http_status)
     return _with_new_key(request, pages, registry, visitor, made.text)
 
@@ -226,7 +227,3 @@ def _line(claim: Claim) -> ClaimLine:
 def _key_line(key: ApiKey, now: datetime) -> KeyLine:
     scopes = ", ".join(_SCOPE_WORDS[scope] for scope in SCOPES if scope in key.scopes)
     return KeyLine(key.prefix, key.name, scopes, key.expires_at, key.expires_at <= now, key.used_at)
-
-
-def _sentence(message: str) -> str:
-    return f"{message[:1].upper()}{message[1:]}."

@@ -87,7 +87,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def heldout_error(request: Request, error: HeldoutError) -> Response:
         if error.http_status < HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooOftenError) else None
-            return problem(request, error.http_status, _sentence(str(error)), headers=wait)
+            return problem(request, error.http_status, sentence(str(error)), headers=wait)
         log.error("request_failed", extra=describe(error))
         headers = {"Retry-After": "30"} if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else None
         return problem(request, error.http_status, _DETAILS[error.http_status], headers=headers)
@@ -110,5 +110,6 @@ def unexpected(request: Request) -> Response:
     return problem(request, 500, _DETAILS[500])
 
 
-def _sentence(message: str) -> str:
+def sentence(message: str) -> str:
+    """An error's message as a sentence."""
     return message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")

@@ -14,6 +14,7 @@ from registry.evidence_targets import Method, parse_method
 from registry.service import Registry
 from web.account_pages import manage_href
 from web.deps import SAME_ORIGIN, PagesDep, ProberDep, RegistryDep
+from web.problems import sentence
 from web.prove_contexts import PlaceWays, ProofBox, ProvePage, Way
 from web.visitors import Visitor, VisitorDep
 
@@ -186,5 +187,5 @@ def _sentence(text: str) -> str:
     """A message as a sentence; an address it begins with stays as it is."""
     if not text:
         return ""
-    first = text if text.startswith("https://") else f"{text[:1].upper()}{text[1:]}"
-    return first + ("" if first.endswith((".", "!", "?")) else ".")
+    said = sentence(text)
+    return text[:1] + said[1:] if text.startswith("https://") else said

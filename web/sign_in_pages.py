@@ -10,6 +10,7 @@ from registry.mail import Mail
 from registry.sign_in import LINK_LIFE, parse_email
 from web.account_contexts import SentPage, SignInLinkPage, SignInPage
 from web.deps import SAME_ORIGIN, MailerDep, PagesDep, RegistryDep, SettingsDep
+from web.problems import sentence
 from web.visitors import VisitorDep, client_digest, safe_path, sign_in_browser, sign_out_browser
 
 routes = APIRouter(include_in_schema=False)
@@ -50,8 +51,7 @@ def send_link(
     try:
         address = parse_email(email)
     except InputError as error:
-        problem = str(error)[:1].upper() + str(error)[1:] + "."
-        page = SignInPage(is_open=True, next_path=next_path, email=email, problem=problem)
+        page = SignInPage(is_open=True, next_path=next_path, email=email, problem=sentence(str(error)))
         return pages.render(request, "sign_in.html", page, status=422)
     token = registry.accounts.link_token(address, client=client_digest(request, settings), next_path=next_path)
     if token is not None:
