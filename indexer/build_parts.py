@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from heldout.errors import InputError
 from heldout.fingerprints import PDQ_BYTES
-from heldout.pictures import decode_picture, pdq_orientations
+from heldout.pictures import pdq_orientations
 from indexer.build_tables import PARTS_FOLDER, PDQ_IDS_FILE, HashWriter
 from indexer.copies import HASHES_FILE, build_pdq_index
+from indexer.fingerprint import open_thumbnail
 from indexer.manifest import ShardEntry
 from indexer.parts import find_panes
 from indexer.shards import THUMBNAILS_FILE
@@ -65,16 +65,14 @@ def write_parts(
 
 def hash_parts(webp: bytes | None) -> npt.NDArray[np.uint8]:
     """(m, 32) upright PDQ hashes of the parts of a thumbnail; none of None or of one that does not decode."""
+    image = open_thumbnail(webp)
+    if image is None:
+        return np.empty((0, PDQ_BYTES), np.uint8)
     hashes: list[npt.NDArray[np.uint8]] = []
-    if webp is not None:
-        try:
-            image = decode_picture(webp, name="a thumbnail")
-        except InputError:  # search shows such a sample without a picture
-            return np.empty((0, PDQ_BYTES), np.uint8)
-        for box in find_panes(image):
-            turned, quality = pdq_orientations(image.crop(box))
-            if quality >= MIN_PART_QUALITY:
-                hashes.append(turned[0])
+    for box in find_panes(image):
+        turned, quality = pdq_orientations(image.crop(box))
+        if quality >= MIN_PART_QUALITY:
+            hashes.append(turned[0])
     return np.array(hashes, dtype=np.uint8).reshape(-1, PDQ_BYTES)
 
 

@@ -70,3 +70,11 @@ def make_thumbnail(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "WEBP", quality=THUMBNAIL_QUALITY, method=THUMBNAIL_EFFORT)
     return out.getvalue()
+
+
+def open_thumbnail(webp: bytes | None) -> Image.Image | None:
+    """A stored thumbnail, RGB; None where there is none, or where the disk has damaged it: others can still be seen."""
+    try:
+        return None if webp is None else decode_picture(webp, name="a thumbnail")
+    except InputError:
+        return None

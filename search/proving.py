@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from heldout.pictures import decode_picture, pdq_orientations
+from heldout.pictures import pdq_orientations
+from indexer.fingerprint import open_thumbnail
 from indexer.parts import find_panes
 from search import merge
 from search.copies import within
@@ -86,11 +87,11 @@ class _Looker:
             if ref in self._seen:
                 continue
             self._seen.add(ref)
-            webp = self._reading.generations[ref.dataset].thumbnail(ref.id)
-            if webp is None:
+            thumbnail = open_thumbnail(self._reading.generations[ref.dataset].thumbnail(ref.id))
+            if thumbnail is None:
                 continue
             looked += 1
-            proof = prove_prepared(self._query, prepare_sample(decode_picture(webp, name="a thumbnail")))
+            proof = prove_prepared(self._query, prepare_sample(thumbnail))
             if proof is None:
                 strangers += 1
             else:

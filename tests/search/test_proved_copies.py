@@ -1,6 +1,9 @@
 """Copies that only geometry proves, through the engine."""
 
 import io
+import shutil
+from contextlib import closing
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ from search.engine import SearchEngine
 from search.picture import SAME_PICTURE
 
 if TYPE_CHECKING:
-    from tests.search.conftest import World
+    from tests.search.conftest import PatchEncoder, World
 
 
 def _png(image: Image.Image) -> bytes:
@@ -92,3 +95,23 @@ def test_pages_of_one_answer_agree_on_what_geometry_proved(engine: SearchEngine,
     second = engine.search_picture(query, k=3, datasets=["art"], cursor=first.next_cursor)
     assert lone in {hit.sample.key for hit in first.hits}
     assert lone not in {sample.key for group in second.groups for sample in second.samples_of(group)}
+
+
+def test_a_thumbnail_that_the_disk_damaged_costs_no_answer(
+    datasets_dir: Path, encoder: "PatchEncoder", world: "World", lone: str, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(datasets_dir / "art", tmp_path / "art")
+    query = _png(COPIES["crop 30 % off"](decode_picture(world.picture(lone)), Random(2)))  # noqa: S311
+    with closing(SearchEngine.open(tmp_path, encoder)) as engine:
+        result = engine.search_picture(query)
+        hit = _hit(result, lone)
+        assert hit.label == "near"
+        with engine.generation("art") as generation:
+            webp = generation.thumbnail(hit.sample.id)
+    assert webp is not None
+    (path,) = [each for each in copy.glob("shards/*/thumbnails.arrow") if webp in each.read_bytes()]
+    path.write_bytes(path.read_bytes().replace(webp, bytes(len(webp))))
+    with closing(SearchEngine.open(tmp_path, encoder)) as engine:
+        again = engine.search_picture(query)
+    assert len(again.hits) == len(result.hits)
+    assert _hit(again, lone).label == "similar"
