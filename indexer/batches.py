@@ -15,6 +15,7 @@ from indexer.samples import (
     STATUS_CORRUPT,
     STATUS_OK,
     ColumnMapping,
+    add_reason,
     kept_column,
     kept_names,
     key_column,
@@ -114,7 +115,7 @@ def _bounded(text: pa.Array, role: str, reasons: list[str | None], notes: Counte
     for i, size in enumerate(sizes.to_pylist()):
         if size is not None and size > MAX_TEXT_BYTES:
             said = f"the {role} has {size:,} bytes, over the limit of {MAX_TEXT_BYTES:,}"
-            reasons[i] = f"{reasons[i]}; {said}" if reasons[i] else said
+            reasons[i] = add_reason(reasons[i], said)
             notes[f"{role} left out: too long"] += 1
     return pc.if_else(pc.greater(sizes, MAX_TEXT_BYTES), pa.scalar(None, pa.string()), text)
 

@@ -20,7 +20,7 @@ from indexer.batches import Batch, make_batch
 from indexer.parquet_rows import iter_tables, open_parquet
 from indexer.planning import Shard
 from indexer.repeats import Repeats
-from indexer.samples import STATUS_NOT_FETCHED, ColumnMapping, map_columns
+from indexer.samples import STATUS_NOT_FETCHED, ColumnMapping, add_reason, map_columns, with_column
 
 NO_DIRECTION = "embedding of zeros, or not finite"
 _DAMAGE = (OSError, EOFError, ValueError, TypeError, ArithmeticError, SyntaxError, TokenError, LookupError, MemoryError)
@@ -115,9 +115,8 @@ def with_embeddings(batch: Batch, rows: npt.NDArray[Any], notes: Counter[str]) -
         notes[NO_DIRECTION] += len(wide) - len(embedded)
         reasons = batch.table["reason"].to_pylist()
         for row in set(range(len(wide))) - set(embedded.tolist()):
-            reasons[row] = f"{reasons[row]}; {NO_DIRECTION}" if reasons[row] else NO_DIRECTION
-        at = batch.table.schema.get_field_index("reason")
-        batch = replace(batch, table=batch.table.set_column(at, "reason", pa.array(reasons, pa.string())))
+            reasons[row] = add_reason(reasons[row], NO_DIRECTION)
+        batch = replace(batch, table=with_column(batch.table, "reason", pa.array(reasons, pa.string())))
     units = (wide[embedded] / lengths[embedded, None]).astype(np.float16)
     return replace(batch, embeddings=units, embedded=embedded)
 

@@ -25,7 +25,7 @@ from heldout.resolving import NameServerResolver
 from indexer.batches import Batch
 from indexer.machine import available_memory
 from indexer.readers import BATCH_BYTES, PICTURE_BATCH
-from indexer.samples import STATUS_NOT_FETCHED, STATUS_OK
+from indexer.samples import STATUS_NOT_FETCHED, STATUS_OK, add_reason, with_column
 
 HELD_BYTES: Final = 1024 * 1024 * 1024
 """Bytes of pictures that wait for the rows before them, where memory is plenty: one that never comes holds up some ten
@@ -362,13 +362,12 @@ def _fill(places: list[_Place], found: list[Fetched | None]) -> Batch:
             continue
         statuses[row] = STATUS_OK if fetched.ok else fetched.status
         if fetched.reason is not None:
-            reasons[row] = f"{reasons[row]}; {fetched.reason}" if reasons[row] else fetched.reason
+            reasons[row] = add_reason(reasons[row], fetched.reason)
         pictures[row] = fetched.body if fetched.ok else None
         # A server that was not reached has sent no signals, nor said that it has none.
         signals[row] = None if fetched.http_status is None else list(fetched.signals)
     for name, values in (("status", statuses), ("reason", reasons), ("signals", signals)):
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, name, pa.array(values, table.schema.field(at).type))
+        table = with_column(table, name, pa.array(values, table.schema.field(name).type))
     if batch.embeddings is None or batch.embedded is None:
         return Batch(table, pictures, batch.kept)
     low, high = np.searchsorted(batch.embedded, [start, start + n])

@@ -27,6 +27,7 @@ from indexer.samples import (
     map_columns,
     picture_bytes,
     text_column,
+    with_column,
 )
 from indexer.tar_members import MAX_PICTURE_BYTES, Member, Read, index_tar, metadata_of, read_tar
 
@@ -227,7 +228,7 @@ def join_list(
         found = by_key.get(_plain(key) if numbers and key is not None else key or "")
         joined.append(found.popleft() if found else None)
         keys[row] = _found_key(joined[-1], key)
-    table = table.set_column(table.schema.get_field_index(column), column, pa.array(keys, pa.string()))
+    table = with_column(table, column, pa.array(keys, pa.string()))
     unlisted = [member for group in by_key.values() for member in group]
     if unlisted:
         extra = pa.table({column: pa.array([member.key for member in unlisted], pa.string())})

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from indexer.batches import Batch
 from indexer.fingerprint import Looked
-from indexer.samples import FIXED_SCHEMA, STATUS_CORRUPT, STATUS_OK
+from indexer.samples import FIXED_SCHEMA, STATUS_CORRUPT, STATUS_OK, with_column
 
 
 def fill_rows(
@@ -51,6 +51,5 @@ def fill_rows(
         "embedding_row": pa.array(embedding_row, pa.int32()),
     }
     for name, values in filled.items():
-        at = table.schema.get_field_index(name)
-        table = table.append_column(name, values) if at < 0 else table.set_column(at, name, values)
+        table = with_column(table, name, values)
     return table, thumbnails

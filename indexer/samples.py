@@ -288,5 +288,16 @@ def picture_bytes(column: pa.ChunkedArray) -> list[bytes | None]:
     return cells
 
 
+def with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    """The table with a column in place of the one of that name, or behind the others if there is none."""
+    at = table.schema.get_field_index(name)
+    return table.append_column(name, values) if at < 0 else table.set_column(at, name, values)
+
+
+def add_reason(before: str | None, said: str) -> str:
+    """A sample's reason with another one behind it."""
+    return f"{before}; {said}" if before else said
+
+
 def _shown(names: Sequence[str]) -> str:
     return ", ".join(names) or "no columns"
