@@ -76,6 +76,10 @@ class Fetched:
         """Whether there is a body."""
         return self.status == "ok"
 
+    def header(self, name: str) -> str | None:
+        """The first header of the last answer with this name, which is given in lower case."""
+        return _header(self.headers, name)
+
 
 class Room(Protocol):
     """Keeps the bodies of many fetches within memory."""

@@ -18,7 +18,7 @@ from heldout.errors import InputError
 from heldout.fetching import PAGES, USER_AGENT, Fetched, Fetcher, FetchLimits
 from heldout.urls import canonical_key, host_of
 from registry.evidence_reading import PageReading, codes_in_file, codes_in_record, read_page
-from registry.evidence_targets import DNS_LABEL, WELL_KNOWN_PATH, Method
+from registry.evidence_targets import DNS_LABEL, WELL_KNOWN_PATH, Method, has_port
 from registry.resolvers import DEFAULT_RESOLVERS, ResolverPanel, Texts
 
 MAX_REDIRECTS: Final = 4
@@ -104,7 +104,7 @@ class Prober:
         at = address
         for _ in range(MAX_REDIRECTS + 1):
             fetched = await self._fetcher.get(self._with_port(at), accept=accept)
-            location = next((value for name, value in fetched.headers if name.lower() == "location"), None)
+            location = fetched.header("location")
             if fetched.status != _REDIRECTED or location is None:
                 return fetched
             leads_to = self._without_port(urljoin(self._with_port(at), location.strip()))
@@ -139,8 +139,7 @@ def stays(address: str, leads_to: str) -> bool:
     if urlsplit(leads_to).scheme != "https" or _bare(host_of(old)) != _bare(host_of(new)):
         return False
     old_path, new_path = (key.partition("/")[2].partition("?")[0].rstrip("/") for key in (old, new))
-    has_port = any(":" in key.partition("/")[0].rpartition("]")[2] for key in (old, new))
-    return not has_port and old_path == new_path
+    return not has_port(old) and not has_port(new) and old_path == new_path
 
 
 def judge_texts(host: str, token: str, said: Sequence[Texts]) -> Finding:
@@ -227,8 +226,7 @@ def _not_fetched(address: str, fetched: Fetched) -> Finding:
 
 
 def _charset(fetched: Fetched) -> str:
-    kind = next((value for name, value in fetched.headers if name.lower() == "content-type"), "")
-    match = _CHARSET.search(kind)
+    match = _CHARSET.search(fetched.header("content-type") or "")
     return match[1] if match else "utf-8"
 
 

@@ -154,14 +154,15 @@ def _is_bound(method: Method, target: str, subject: SubjectFacts) -> bool:
         return False
     if method in {"dns", "well-known"} or (method == "meta" and is_front_page(target)):
         host = target if method != "meta" else host_of(target.removeprefix("https://"))
-        if method != "dns" and _has_port(key):
+        if method != "dns" and has_port(key):
             return False  # another server than the one that was asked
         return _is_on(key if subject.kind == "host" else host_of(key), host, is_below=method == "dns")
     rule = prefix_rule(target).prefix
     return subject.kind != "host" and (key.startswith(rule) or key.partition("?")[0] == rule.rstrip("/"))
 
 
-def _has_port(key: str) -> bool:
+def has_port(key: str) -> bool:
+    """Whether a canonical key names a port."""
     return ":" in key.partition("/")[0].rpartition("]")[2]
 
 
