@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -13,7 +13,7 @@ from heldout.records import Claim
 from registry.api_keys import SCOPES, ApiKey, Scope
 from registry.service import Registry
 from web.account_contexts import AccountPage, ClaimLine, DeleteAccountPage, KeyLine, ManagePage
-from web.claim_pages import claim_facts, places_in_words, state_in_words
+from web.claim_pages import claim_facts, claim_href, places_in_words, state_in_words
 from web.deps import SAME_ORIGIN, PagesDep, RegistryDep, SettingsDep
 from web.problems import sentence
 from web.visitors import HOME, Visitor, VisitorDep, sign_out_browser, to_sign_in
@@ -151,7 +151,7 @@ def withdraw(
     if visitor is not None:
         visitor.check_form(csrf)
     registry.withdraw_own(claim_id, account_id=visitor.account.id if visitor else None, secret=secret)
-    return RedirectResponse(manage_href(claim_id, secret), status_code=303)
+    return RedirectResponse(claim_href(claim_id, "manage", secret), status_code=303)
 
 
 @routes.post("/claims/{claim_id}/adopt", dependencies=SAME_ORIGIN)
@@ -165,16 +165,10 @@ def adopt(
 ) -> Response:
     """Move a claim into one's account."""
     if visitor is None:
-        return to_sign_in(manage_href(claim_id, secret))
+        return to_sign_in(claim_href(claim_id, "manage", secret))
     visitor.check_form(csrf)
     registry.adopt(claim_id, visitor.account.id, secret=secret)
-    return RedirectResponse(manage_href(claim_id, ""), status_code=303)
-
-
-def manage_href(claim_id: str, secret: str) -> str:
-    """Address of the page where a claim can be changed."""
-    query = f"?{urlencode({'secret': secret})}" if secret else ""
-    return f"/claims/{quote(claim_id, safe='')}/manage{query}"
+    return RedirectResponse(claim_href(claim_id, "manage"), status_code=303)
 
 
 def _account_page(registry: Registry, visitor: Visitor, cursor: str | None = None) -> AccountPage:
@@ -212,7 +206,7 @@ def _manage_page(registry: Registry, claim_id: str, visitor: Visitor | None, sec
         secret=secret if may_by_secret else "",
         csrf=visitor.csrf if visitor else "",
         email=visitor.account.email if visitor and may_by_secret else "",
-        sign_in_href=f"/sign-in?{urlencode({'next': manage_href(claim_id, secret if may_by_secret else '')})}",
+        sign_in_href=f"/sign-in?{urlencode({'next': claim_href(claim_id, 'manage', secret if may_by_secret else '')})}",
     )
 
 
@@ -221,7 +215,7 @@ def _line(claim: Claim) -> ClaimLine:
     works = [f"{n:,} {one if n == 1 else many}" for n, one, many in counts if n]
     what = ", ".join([*works, *filter(None, [places_in_words(claim)])])
     grant = "granted: " if claim.preference == "train-ai=y" else ""
-    return ClaimLine(claim.id, manage_href(claim.id, ""), claim.received_at, grant + what, state_in_words(claim))
+    return ClaimLine(claim.id, claim_href(claim.id, "manage"), claim.received_at, grant + what, state_in_words(claim))
 
 
 def _key_line(key: ApiKey, now: datetime) -> KeyLine:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -108,8 +108,7 @@ def opt_out(
         return pages.render(request, "confirm.html", page, status=422)
     account_id = visitor.account.id if visitor else None
     claim = registry.submit(wanted, idempotency_key=_once(fields), account_id=account_id)
-    query = f"?{urlencode({'secret': claim.secret})}" if claim.secret else ""
-    return RedirectResponse(f"/claims/{claim.id}/done{query}", status_code=303)
+    return RedirectResponse(claim_href(claim.id, "done", claim.secret), status_code=303)
 
 
 @routes.get("/claims/{claim_id}/done")
@@ -137,7 +136,7 @@ def done(
         publishing=_publishing(settings.publish if is_logged else "off"),
         verification_key=registry.vkey,
         page_url=f"{settings.base_url}/claims/{claim.id}",
-        manage_url=f"{settings.base_url}/claims/{claim.id}/manage?{urlencode({'secret': secret})}"
+        manage_url=settings.base_url + claim_href(claim.id, "manage", secret)
         if registry.may_change(claim_id, secret=secret)
         else "",
         is_owned=visitor is not None and registry.may_change(claim_id, account_id=visitor.account.id),
@@ -166,6 +165,12 @@ def show_claim(request: Request, claim_id: str, pages: PagesDep, registry: Regis
         entries=[(entry.index, len(entry.proof)) for entry in receipt.entries],
     )
     return pages.render(request, "claim.html", page)
+
+
+def claim_href(claim_id: str, page: Literal["done", "manage", "prove"], secret: str | None = None) -> str:
+    """Address of a claim's page, with what opens it to somebody who made the claim without an account."""
+    query = f"?{urlencode({'secret': secret})}" if secret else ""
+    return f"/claims/{quote(claim_id, safe='')}/{page}{query}"
 
 
 def samples_of(engine: SearchEngine, selection: Selection) -> list[Sample]:

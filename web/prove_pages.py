@@ -12,7 +12,7 @@ from heldout.errors import AccessError, ConflictError, InputError, TooOftenError
 from heldout.records import Proof
 from registry.evidence_targets import Method, parse_method
 from registry.service import Registry
-from web.account_pages import manage_href
+from web.claim_pages import claim_href
 from web.deps import SAME_ORIGIN, PagesDep, ProberDep, RegistryDep
 from web.problems import sentence
 from web.prove_contexts import PlaceWays, ProofBox, ProvePage, Way
@@ -118,14 +118,8 @@ async def check(
     return _back(claim_id, secret, evidence_id)
 
 
-def prove_href(claim_id: str, secret: str) -> str:
-    """Address of the page where a claim's subjects are proved."""
-    query = f"?{urlencode({'secret': secret})}" if secret else ""
-    return f"/claims/{quote(claim_id, safe='')}/prove{query}"
-
-
 def _back(claim_id: str, secret: str, evidence_id: str) -> Response:
-    return RedirectResponse(f"{prove_href(claim_id, secret)}#{quote(evidence_id, safe='')}", status_code=303)
+    return RedirectResponse(f"{claim_href(claim_id, 'prove', secret)}#{quote(evidence_id, safe='')}", status_code=303)
 
 
 def _check_may(registry: Registry, claim_id: str, visitor: Visitor | None, csrf: str, secret: str) -> None:
@@ -152,12 +146,12 @@ def _page(registry: Registry, claim_id: str, visitor: Visitor | None, secret: st
             ways.setdefault(each.subject, []).append(Way(each.method, each.target, words))
     return ProvePage(
         claim_id=claim.id,
-        manage_href=manage_href(claim.id, kept),
+        manage_href=claim_href(claim.id, "manage", kept),
         may_change=may_change,
         is_open=claim.state not in {"withdrawn", "rejected"},
         secret=kept,
         csrf=visitor.csrf if visitor else "",
-        sign_in_href=f"/sign-in?{urlencode({'next': prove_href(claim_id, '')})}",
+        sign_in_href=f"/sign-in?{urlencode({'next': claim_href(claim_id, 'prove')})}",
         problem=_sentence(problem),
         places=[PlaceWays(name, of_place) for name, of_place in ways.items()],
         n_more=n_more,
