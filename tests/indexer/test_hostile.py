@@ -27,14 +27,10 @@ from indexer.tar_members import (
     Member,
     metadata_of,
 )
+from tests.indexer.releases import samples_of
 from tests.indexer.tars import pack
 
 SAID = b'{"url": "https://a.example/", "caption": "a"}'
-
-
-def _samples(release: Path, shard: str = "0") -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(release / "shards" / shard / "samples.parquet").to_pylist()
-    return rows
 
 
 def _ingest(path: Path, encoder: OnnxEncoder) -> tuple[IngestReport, Path]:
@@ -72,7 +68,7 @@ def test_a_json_beyond_bounds_costs_its_sample_only_that(
     pack(tmp_path / "0.tar", [("0.png", png), ("0.json", said), ("1.png", png), ("1.json", SAID)])
     report, release = _ingest(tmp_path / "0.tar", encoder)
     assert report.ingested == ["0"]
-    first, second = _samples(release)
+    first, second = samples_of(release)
     assert first["status"] == "ok"
     assert first["url"] is None
     assert first["reason"].startswith("0.tar: 0.json ")
@@ -89,7 +85,7 @@ def test_odd_but_lawful_json_is_kept(tmp_path: Path, make: Any, encoder: OnnxEnc
     pack(tmp_path / "0.tar", [("0.png", make.encode(make.draw(1))), ("0.json", text.encode())])
     report, release = _ingest(tmp_path / "0.tar", encoder)
     assert report.ingested == ["0"]
-    (sample,) = _samples(release)
+    (sample,) = samples_of(release)
     assert (sample["deep"], json.loads(sample["empty"])) == (deep, [{}])
     assert sample["\ufffd" * 3] == 1
 
@@ -98,7 +94,7 @@ def test_a_caption_file_beyond_its_bound_is_not_read(tmp_path: Path, make: Any, 
     files = [("0.png", make.encode(make.draw(1))), ("0.json", b'{"url": "https://a.example/"}')]
     pack(tmp_path / "0.tar", [*files, ("0.txt", b"a" * (MAX_TEXT_BYTES + 1)), ("1.json", SAID)])
     _, release = _ingest(tmp_path / "0.tar", encoder)
-    first = _samples(release)[0]
+    first = samples_of(release)[0]
     assert (first["url"], first["caption"], first["status"]) == ("https://a.example/", None, "ok")
     assert first["reason"] == "0.tar: 0.txt has 4,194,305 bytes, over the limit of 4,194,304"
 
@@ -145,7 +141,7 @@ def test_names_that_are_no_utf8_and_keys_of_another_type_are_joined(
     pq.write_table(pa.table({"key": [7], "url": ["https://a.example/"], "caption": ["a"]}), tmp_path / "0.parquet")
     report, release = _ingest(tmp_path / "0.tar", encoder)
     assert report.set_aside == {}
-    assert [sample["key"] for sample in _samples(release)] == ["7", "a\ufffd\ufffd\ufffd", "b", "b"]
+    assert [sample["key"] for sample in samples_of(release)] == ["7", "a\ufffd\ufffd\ufffd", "b", "b"]
 
 
 def test_a_damaged_parquet_beside_a_tar_sets_it_aside(tmp_path: Path, make: Any, encoder: OnnxEncoder) -> None:
@@ -203,5 +199,5 @@ def test_what_is_odd_in_a_source_is_counted_in_the_report_and_the_marker(tmp_pat
     }
     assert report.notes == odd
     assert json.loads((release / "shards" / "0" / "done.json").read_text())["notes"] == odd
-    assert [sample["caption"] for sample in _samples(release)] == ["ok", "\ufffd\ufffd", None]
+    assert [sample["caption"] for sample in samples_of(release)] == ["ok", "\ufffd\ufffd", None]
     assert any("1  rows: no url" in line for line in report.lines())

@@ -22,17 +22,12 @@ from indexer.onnx_encoder import OnnxEncoder
 from indexer.planning import plan_shards
 from indexer.samples import FIXED_SCHEMA
 from indexer.shards import read_done
-from tests.indexer.releases import bytes_of
+from tests.indexer.releases import bytes_of, samples_of
 from tests.indexer.tars import pack
 
 
-def _samples(release: Path, shard: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(release / "shards" / shard / "samples.parquet").to_pylist()
-    return rows
-
-
 def test_a_tar_with_its_parquet_keeps_all_rows_in_order(release: Path, make: Any, encoder: OnnxEncoder) -> None:
-    rows, samples = make.rows(30), _samples(release, "00000")
+    rows, samples = make.rows(30), samples_of(release, "00000")
     assert [sample["key"] for sample in samples] == [row.key for row in rows]
     assert [sample["row"] for sample in samples] == list(range(30))
     assert [sample["status"] for sample in samples] == ["ok"] * 28 + ["corrupt", "failed_to_download"]
@@ -48,7 +43,7 @@ def test_a_tar_with_its_parquet_keeps_all_rows_in_order(release: Path, make: Any
 
 
 def test_fingerprints_are_those_of_the_library(release: Path, make: Any) -> None:
-    for row, sample in list(zip(make.rows(30), _samples(release, "00000"), strict=True))[:6]:
+    for row, sample in list(zip(make.rows(30), samples_of(release, "00000"), strict=True))[:6]:
         known = fingerprint(row.data)
         assert sample["sha256"] == known.sha256
         assert sample["pdq"] == known.pdq[0].tobytes()
@@ -58,14 +53,14 @@ def test_fingerprints_are_those_of_the_library(release: Path, make: Any) -> None
 
 
 def test_a_tar_alone_is_read_from_its_own_json(release: Path, make: Any) -> None:
-    rows, samples = make.rows(20, first=100), _samples(release, "00001")
+    rows, samples = make.rows(20, first=100), samples_of(release, "00001")
     assert [sample["key"] for sample in samples] == [row.key for row in rows if row.data is not None]
     assert samples[0]["caption"] == rows[0].caption
     assert samples[0]["url"] == rows[0].url
 
 
 def test_addresses_without_pictures_are_samples_too(release: Path) -> None:
-    samples = _samples(release, "urls")
+    samples = samples_of(release, "urls")
     assert [sample["status"] for sample in samples] == ["not_fetched"] * 3
     assert [sample["key"] for sample in samples] == ["urls:0", "urls:1", "urls:2"]
     assert [sample["width"] for sample in samples] == [10, None, 2]
@@ -100,7 +95,7 @@ def test_parquet_with_pictures_is_embedded(tmp_path: Path, make: Any, encoder: O
     }
     pq.write_table(pa.table(table), tmp_path / "part.parquet")
     ingest([tmp_path / "part.parquet"], release=tmp_path / "release", encoder=encoder, workers=0)
-    samples = _samples(tmp_path / "release", "part")
+    samples = samples_of(tmp_path / "release", "part")
     assert [sample["status"] for sample in samples] == ["ok"] * 4 + ["corrupt", "no_picture"]
 
 
@@ -108,7 +103,7 @@ def test_an_empty_file_in_a_tar_is_a_corrupt_sample(tmp_path: Path, make: Any, e
     rows = [make.Row("a", b"", "https://a.example/", "empty"), *make.rows(4)]
     make.tar(tmp_path / "0.tar", rows)
     ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
-    sample = _samples(tmp_path / "release", "0")[0]
+    sample = samples_of(tmp_path / "release", "0")[0]
     assert (sample["status"], sample["reason"]) == ("corrupt", "the picture is empty (0 bytes)")
 
 
@@ -124,7 +119,7 @@ def test_a_tars_json_may_hold_anything(tmp_path: Path, make: Any, encoder: OnnxE
         files += [(f"{number}.png", make.encode(make.draw(number))), (f"{number}.json", json.dumps(value).encode())]
     pack(tmp_path / "0.tar", files)
     ingest([tmp_path / "0.tar"], release=tmp_path / "release", encoder=encoder, workers=0)
-    samples = _samples(tmp_path / "release", "0")
+    samples = samples_of(tmp_path / "release", "0")
     assert [sample["status"] for sample in samples] == ["ok"] * 4
     assert [sample["url"] for sample in samples] == ["https://a.example/1", None, None, "https://a.example/4"]
     assert samples[2]["reason"] == "0.tar: 2.json is not a JSON object"
@@ -208,7 +203,7 @@ class TestBadInput:
             workers=0,
         )
         assert report.ingested == ["foreign"]
-        assert _samples(tmp_path / "release", "foreign")[0]["caption"] == "hello"
+        assert samples_of(tmp_path / "release", "foreign")[0]["caption"] == "hello"
 
     def test_nothing_to_ingest_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="does not exist"):

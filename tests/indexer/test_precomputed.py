@@ -27,6 +27,7 @@ from indexer.outcome import IngestReport
 from indexer.planning import Kind, plan, plan_shards
 from indexer.precomputed import PrecomputedModel, tag_of
 from indexer.shards import read_done
+from tests.indexer.releases import samples_of
 
 D = 16
 TAG = "ViT-B-32/openai"
@@ -152,7 +153,7 @@ def test_metadata_may_lack_addresses_or_captions(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image_path": [f"img/{one}.jpg" for one in range(10)]}), path)
     report = _ingest(tmp_path / "set", tmp_path / "release")
     assert list(report.mappings) == ["key <- image_path, no url, no caption; kept: nothing else"]
-    samples = pq.read_table(tmp_path / "release" / "shards" / "0" / "samples.parquet").to_pylist()
+    samples = samples_of(tmp_path / "release")
     assert [sample["key"] for sample in samples] == [f"img/{one}.jpg" for one in range(10)]
     assert [sample["embedding_row"] for sample in samples] == list(range(10))
 
@@ -163,7 +164,7 @@ def test_rows_without_a_direction_are_samples_without_an_embedding(tmp_path: Pat
     np.save(tmp_path / "set" / "img_emb" / "img_emb_0.npy", rows)
     report = _ingest(tmp_path / "set", tmp_path / "release")
     assert report.notes[NO_DIRECTION] == 3
-    samples = pq.read_table(tmp_path / "release" / "shards" / "0" / "samples.parquet").to_pylist()
+    samples = samples_of(tmp_path / "release")
     assert [sample["embedding_row"] for sample in samples] == [0, 1, None, 2, 3, None, 4, None, 5, 6]
     assert [sample["reason"] for sample in samples][5] == NO_DIRECTION
     build(tmp_path / "release")

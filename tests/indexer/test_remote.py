@@ -25,6 +25,7 @@ from indexer.ingest import ingest
 from indexer.onnx_encoder import OnnxEncoder
 from indexer.planning import Kind, plan_shards
 from indexer.precomputed import PrecomputedModel
+from tests.indexer.releases import bytes_of
 
 AWS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -62,12 +63,7 @@ def forgotten(s3: Any) -> Iterator[Callable[[], None]]:  # noqa: ARG001 - comes 
 
 def _trees(folder: Path) -> dict[str, bytes]:
     """All files of a release that must not depend on where the shards came from."""
-    skipped = {"sources_seen.json", ".lock"}
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in skipped
-    }
+    return {name: data for name, data in bytes_of(folder).items() if not name.endswith("/sources_seen.json")}
 
 
 @pytest.fixture
