@@ -14,7 +14,7 @@ bundle and the right edge of the tree. Format: docs/formats/log.md.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -222,7 +222,7 @@ class _Round:
             if (index + 1 - first) % SAVE_EVERY == 0:
                 self._save()
         for tile, data in grower.partial():
-            self._check_tile(tile, data)
+            self._check_tile(tile, data, reader)
         if grower.root() != checkpoint.root:
             raise self._wrong(
                 "damaged", f"the log's {checkpoint.size} entries do not give the root that was signed for them"
@@ -234,7 +234,7 @@ class _Round:
         entries = reader.entries(index)
         hashes = [leaf_hash(entry) for entry in entries]
         leaf_tile = Tile(0, index, bundle.width)
-        served = self._read_tile(leaf_tile)
+        served = reader.tile_bytes(leaf_tile)
         n_held = len(grower.leaves)
         if hashes[:n_held] != grower.leaves or b"".join(hashes) != served:
             raise self._wrong(
@@ -247,7 +247,7 @@ class _Round:
         for hashed in hashes[n_held:]:
             for tile, data in grower.add(hashed):
                 if tile.level:
-                    self._check_tile(tile, data)
+                    self._check_tile(tile, data, reader)
         for offset, entry in enumerate(entries[n_held:]):
             self._read_entry(start + offset, entry, seen)
         seen.n_read += len(entries) - n_held
@@ -269,22 +269,13 @@ class _Round:
         if happened is not None:
             self._tell(happened)
 
-    def _check_tile(self, tile: Tile, data: bytes) -> None:
+    def _check_tile(self, tile: Tile, data: bytes, reader: TileReader) -> None:
         """The served tile is the one that was computed."""
-        served = self._read_tile(tile)
+        served = reader.tile_bytes(tile)
         if served != data:
             raise self._wrong(
                 "damaged", f"{tile.path} is not what the log's entries give", tile=served, tile_computed=data
             )
-
-    def _read_tile(self, tile: Tile) -> bytes:
-        """A tile of hashes, read once and not kept; of a partial one that is gone, the beginning of the full one."""
-        try:
-            return self._read_path(tile.path)
-        except NotFoundError:
-            if tile.width == TILE_WIDTH:
-                raise
-            return self._read_path(replace(tile, width=TILE_WIDTH).path)[: tile.width * HASH_SIZE]
 
     def _read_path(self, path: str) -> bytes:
         limit = MAX_BUNDLE_BYTES if path.startswith("tile/entries/") else MAX_TILE_BYTES

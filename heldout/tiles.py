@@ -67,13 +67,17 @@ class TileReader:
         """
         if (level, index) not in self._tiles:
             tile = Tile(level, index, tile_width(level, index, self._size))
-            data = self._read_tile(tile, lambda full: full[: tile.width * HASH_SIZE])
+            data = self.tile_bytes(tile)
             if len(data) != tile.width * HASH_SIZE:
                 raise VerificationError(
                     f"{tile.path} has {len(data)} bytes instead of {tile.width * HASH_SIZE}: the log's copy is damaged"
                 )
             self._tiles[level, index] = [data[i : i + HASH_SIZE] for i in range(0, len(data), HASH_SIZE)]
         return self._tiles[level, index]
+
+    def tile_bytes(self, tile: Tile) -> bytes:
+        """A tile of hashes as it is served, unchecked and not kept; of a partial one that is gone, the full one's."""
+        return self._read_tile(tile, lambda full: full[: tile.width * HASH_SIZE])
 
     def entries(self, index: int) -> list[bytes]:
         """Entries of one bundle, as wide as this tree has it. Raises VerificationError if it is malformed."""
