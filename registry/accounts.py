@@ -122,9 +122,9 @@ class Accounts:
             # Locked: no claim comes into an account that is being forgotten.
             session.get(AccountRow, account_id, with_for_update=True)
             account = _account(session, account_id)
-            claims = list(session.scalars(select(ClaimantRow.claim_id).where(ClaimantRow.account_id == account_id)))
+            claims = sorted(session.scalars(select(ClaimantRow.claim_id).where(ClaimantRow.account_id == account_id)))
             if withdraw_claims:
-                for claim_id in sorted(claims):
+                for claim_id in claims:
                     withdraw(session, claim_id, reason="by-claimant", now=self._clock())
             for start in range(0, len(claims), 500):
                 erase_of(session, claims[start : start + 500])
