@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from tests.web.html import Element, read_page
 
 HTML = {"accept": "text/html"}
+WORK = {"subjects": [{"kind": "url", "url": "https://jane.example/holiday.jpg"}]}
 LINK = re.compile(r"http://testserver(/sign-in/\S+)")
 
 
@@ -38,6 +39,11 @@ def page(site: TestClient, path: str, status: int = 200) -> Element:
     answer = site.get(path, headers=HTML)
     assert answer.status_code == status, answer.text
     return read_page(answer.text)
+
+
+def bearer(key: str) -> dict[str, str]:
+    """What a request with an API key carries."""
+    return {"Authorization": f"Bearer {key}"}
 
 
 def csrf_of(site: TestClient) -> str:

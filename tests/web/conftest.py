@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image, ImageDraw, ImageOps
 
 from indexer.preprocess import Preprocess
+from registry.service import Registry
 from web.app import create_app
 from web.settings import Settings
 
@@ -186,6 +187,13 @@ def open_site() -> Iterator[Callable[[Settings], TestClient]]:
 def own_site(settings: Settings, open_site: Callable[[Settings], TestClient]) -> TestClient:
     """A site with a fresh registry, on the fixture `settings`."""
     return open_site(settings)
+
+
+@pytest.fixture
+def registry(site: TestClient) -> Registry:
+    """The registry of the fixture `site`, as the module has it."""
+    found: Registry = site.app.state.registry  # type: ignore[attr-defined]
+    return found
 
 
 @pytest.fixture

@@ -13,23 +13,16 @@ from fastapi.testclient import TestClient
 from heldout.receipts import verify_receipt
 from registry.service import Registry
 from registry.sign_in import MAX_LINKS_PER_CLIENT, MAX_LINKS_PER_EMAIL
-from tests.web.accounts import HTML, csrf_of, link_of, mails, page, sign_in
+from tests.web.accounts import HTML, WORK, bearer, csrf_of, link_of, mails, page, sign_in
 from web.settings import Settings
 from web.visitors import HOME, client_digest, safe_path
 
 JANE = "jane@mail.example"
-WORK = {"subjects": [{"kind": "url", "url": "https://jane.example/holiday.jpg"}]}
 
 
 @pytest.fixture
 def site(own_site: TestClient) -> TestClient:
     return own_site
-
-
-@pytest.fixture
-def registry(site: TestClient) -> Registry:
-    found: Registry = site.app.state.registry  # type: ignore[attr-defined]
-    return found
 
 
 def claim(site: TestClient, **headers: str) -> dict[str, Any]:
@@ -46,10 +39,6 @@ def new_key(site: TestClient, *scopes: str, name: str = "script") -> str:
     assert answer.headers["cache-control"] == "no-store"
     (text,) = re.findall(r"heldout_[a-z2-7]{8}_[a-z2-7]{32}", answer.text)
     return str(text)
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 def test_a_mailed_link_and_a_button_sign_in_and_lead_on(site: TestClient, settings: Settings) -> None:

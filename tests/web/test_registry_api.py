@@ -12,21 +12,13 @@ from fastapi.testclient import TestClient
 from heldout.receipts import verify_receipt
 from heldout.records import MAX_SUBJECTS, Claim, ClaimPage, ClaimPreview
 from registry.service import Registry
-from tests.web.accounts import csrf_of, sign_in
+from tests.web.accounts import WORK, bearer, csrf_of, sign_in
 from web.settings import Settings
-
-WORK = {"subjects": [{"kind": "url", "url": "https://jane.example/holiday.jpg"}]}
 
 
 @pytest.fixture
 def site(own_site: TestClient) -> TestClient:
     return own_site
-
-
-@pytest.fixture
-def registry(site: TestClient) -> Registry:
-    found: Registry = site.app.state.registry  # type: ignore[attr-defined]
-    return found
 
 
 @pytest.fixture
@@ -38,10 +30,6 @@ def key(site: TestClient, settings: Settings, registry: Registry) -> str:
     account = registry.accounts.use_link(token or "").account_id
     site.cookies.clear()
     return registry.accounts.make_key(account, name="k", scopes=["claims:read", "claims:write"], days=1).text
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 def operations(site: TestClient) -> dict[tuple[str, str], dict[str, Any]]:
