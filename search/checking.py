@@ -81,13 +81,7 @@ async def check_copies(engine: SearchEngine, fetcher: Fetcher, query: Query, pic
         ConflictError, NotFoundError: as `SearchEngine.samples`.
     """
     first, n_left = first_of(picks)
-
-    def read() -> list[Sample]:
-        return [
-            sample for pick in first for sample in engine.samples(pick.dataset, pick.ids, generation=pick.generation)
-        ]
-
-    samples = await run_in_threadpool(read)
+    samples = await run_in_threadpool(engine.picked, first)
     if not samples:
         raise InputError("no samples are named to be checked: give those of an answer, as dataset@generation:id,id")
     room, gate = asyncio.Semaphore(_HELD), asyncio.Semaphore(_AT_ONCE)

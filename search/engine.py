@@ -6,7 +6,7 @@ Queries are neither stored nor logged.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,6 +25,7 @@ from search.filters import OptedOut, column_masks, not_opted_out, notes_of
 from search.links import Links
 from search.merge import Candidate, Ref
 from search.pages import Card, Page, cut_page
+from search.picks import Pick
 from search.picture import MAX_PICTURE_BYTES, answer_picture
 from search.query_encoder import QueryEncoder
 from search.rankings import PROVED, Answer
@@ -147,6 +148,10 @@ class SearchEngine:
         """
         with self._lease({} if generation is None else {dataset: generation}) as snapshot:
             return _one(snapshot, dataset, generation).samples(ids)
+
+    def picked(self, picks: Iterable[Pick]) -> list[Sample]:
+        """The samples of picks, in their order. Raises as `samples`."""
+        return [sample for pick in picks for sample in self.samples(pick.dataset, pick.ids, generation=pick.generation)]
 
     def thumbnail(self, dataset: str, sample_id: int, *, generation: int | None = None) -> tuple[bytes, int]:
         """A sample's thumbnail as WebP, and the number of the generation it is from.

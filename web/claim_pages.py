@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from heldout.checkpoint import Verifier, open_checkpoint, to_base64
 from heldout.errors import HeldoutError, InputError, NotFoundError
 from heldout.receipts import receipt_from_json, verify_receipt
-from heldout.records import Claim, ClaimRequest, Sample
+from heldout.records import Claim, ClaimRequest
 from registry.service import Registry
 from search.engine import SearchEngine
 from web.cards import alternative_text, thumbnail_href
@@ -93,7 +93,7 @@ def opt_out(
     now = datetime.now(UTC)
     selection = parse_selection(fields)
     check_seal(settings.secret.get_secret_value(), _sealed_text(selection), _first(fields, "seal"), now=now)
-    subjects = subjects_of(selection, samples_of(engine, selection))
+    subjects = subjects_of(selection, engine.picked(selection.picks))
     try:
         wanted = claim_request(fields, subjects)
     except InputError as error:
@@ -173,25 +173,11 @@ def claim_href(claim_id: str, page: Literal["done", "manage", "prove"], secret: 
     return f"/claims/{quote(claim_id, safe='')}/{page}{query}"
 
 
-def samples_of(engine: SearchEngine, selection: Selection) -> list[Sample]:
-    """The samples that were ticked.
-
-    Raises:
-        ConflictError: the index has changed since they were shown.
-        NotFoundError: no such data set or sample.
-    """
-    return [
-        sample
-        for pick in selection.picks
-        for sample in engine.samples(pick.dataset, pick.ids, generation=pick.generation)
-    ]
-
-
 def confirm_page(
     selection: Selection, engine: SearchEngine, registry: Registry, settings: Settings, *, now: datetime
 ) -> ConfirmPage:
     """What the selection stands for, in words."""
-    samples = samples_of(engine, selection)
+    samples = engine.picked(selection.picks)
     subjects = subjects_of(selection, samples)
     if not subjects.addresses and not subjects.pictures:
         raise InputError(
