@@ -11,7 +11,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test lint fmt types contracts check serve screenshots wheel clean
+.PHONY: help demo dev test lint fmt types contracts check serve messages screenshots wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,12 @@ check: lint types contracts test ## Everything CI runs
 
 screenshots: $(VENV)/.dev ## Pictures of every page, in ./screenshots
 	$(BIN)/python -m tests.web.screenshots
+
+messages: $(VENV)/.dev ## Bring the catalogues in web/locale up to date with the sentences in web/
+	@mkdir -p var
+	$(BIN)/pybabel -q extract -F babel.cfg -k gettext_noop -c Translators: --add-location=file --sort-by-file \
+		--project=heldout --version=1 --copyright-holder="heldout maintainers" -w 120 -o var/messages.pot .
+	$(BIN)/pybabel -q update -D messages -i var/messages.pot -d web/locale -w 120 --ignore-obsolete
 
 wheel: $(VENV)/.dev ## Build the library's wheel into ./dist
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

@@ -33,6 +33,7 @@ from web.publishing import AutoPublisher
 from web.rechecking import Rechecker
 from web.settings import Settings
 from web.static_files import ListFiles, LogFiles, SiteFiles
+from web.words import Languages
 
 PICTURE_LIMITS = FetchLimits(max_bytes=MAX_PICTURE_BYTES, connect_s=5, read_s=5, total_s=15, concurrency=32, per_host=4)
 """For pictures that somebody waits for."""
@@ -86,6 +87,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, is_https=settings.base_url.startswith("https://"))
+    app.add_middleware(Languages, is_https=settings.base_url.startswith("https://"))
     app.include_router(search_api.router(get_engine, get_fetcher))
     app.include_router(search_knn.router(get_engine, get_fetcher))
     app.include_router(registry_api.router(get_registry))

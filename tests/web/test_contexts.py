@@ -30,7 +30,7 @@ PAGES: dict[str, type] = {
     "about.html": contexts.AboutPage,
     "error.html": contexts.ErrorPage,
 }
-GIVEN_BY_BASE = {"request", "asset", "url_for"}
+GIVEN_BY_BASE = {"request", "asset", "url_for", "language", "_", "gettext", "ngettext", "pgettext"}
 
 
 def names(of: type) -> set[str]:
