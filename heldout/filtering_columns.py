@@ -15,6 +15,8 @@ SHA256_NAME: Final = "sha256"
 ID_NAMES: Final = ("key", "uid", "sample_id", "id")
 CAPTION_NAMES: Final = ("caption", "text", "alt_text", "top_caption")
 """In lower case; the first that is there."""
+ABOUT_NAMES: Final = ("width", "height", "original_width", "original_height", "language", "status", "signals")
+"""What an audit counts."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Columns:
     ids: dict[str, int]
     """By name in lower case, of `ID_NAMES`."""
     caption: int | None
+    about: dict[str, int]
+    """By name in lower case, of `ABOUT_NAMES`."""
 
 
 def is_url_name(name: str, url_column: str | None) -> bool:
@@ -54,4 +58,5 @@ def find_columns(names: Sequence[str], source: Path | str, url_column: str | Non
         tuple(i for i, name in enumerate(lower) if name == SHA256_NAME),
         {name: lower.index(name) for name in ID_NAMES if name in lower},
         captions[0] if captions else None,
+        {name: lower.index(name) for name in ABOUT_NAMES if name in lower},
     )

@@ -70,6 +70,7 @@ class Emitter:
         self._out = out
         self._shard = shard
         self.names = emitted_names(shard, emits)
+        self.asks = frozenset({"caption"} if "url-list" in emits else ())
         self._stack = ExitStack()
         self._writers: dict[Emit, pq.ParquetWriter] = {}
         self._uids: list[npt.NDArray[np.void]] = []

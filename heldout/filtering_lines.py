@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from heldout.errors import InputError
-from heldout.filtering_columns import CAPTION_NAMES, ID_NAMES, SHA256_NAME, Columns, find_columns, is_url_name
+from heldout.filtering_columns import (
+    ABOUT_NAMES,
+    CAPTION_NAMES,
+    ID_NAMES,
+    SHA256_NAME,
+    Columns,
+    find_columns,
+    is_url_name,
+)
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 _DELIMITERS: Final = ",;\t|"
@@ -41,7 +49,7 @@ class Values:
     urls: tuple[str | None, ...]
     digests: tuple[str | None, ...]
     said: dict[str, str | None]
-    """Its keys and caption by the names of `heldout.filtering_emit.SAID`."""
+    """Its keys and caption by the names of `heldout.filtering_emit.SAID`, and the rest of what is `about` it."""
 
 
 class LineReader:
@@ -112,6 +120,8 @@ def _json_values(fields: dict[str, object], lines: LineReader, url_column: str |
             digests.append(value)
         elif (lower in ID_NAMES or lower in CAPTION_NAMES) and isinstance(value, str | int):
             said[lower] = str(value)
+        elif lower in ABOUT_NAMES:
+            said[lower] = about_text(value)
     if not urls:
         wanted = f"field {url_column!r}" if url_column is not None else "field url or URL"
         raise lines.error(
@@ -121,6 +131,13 @@ def _json_values(fields: dict[str, object], lines: LineReader, url_column: str |
     said["url"] = urls[0]
     said["caption"] = next((said[name] for name in CAPTION_NAMES if name in said), None)
     return Values(tuple(urls), tuple(digests), said)
+
+
+def about_text(value: object) -> str | None:
+    """A field of `ABOUT_NAMES` as text, a list of texts as lines; None where it is neither text nor number."""
+    if isinstance(value, list):
+        return "\n".join(one for one in value if isinstance(one, str)) or None
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 def iter_csv(lines: LineReader, url_column: str | None) -> Iterator[Line]:
@@ -201,6 +218,7 @@ def _values(fields: list[str], names: list[str], columns: Columns, lines: LineRe
             f"has {len(fields)} fields, the header {len(names)}: correct it, or get the file again", number
         )
     said: dict[str, str | None] = {name: fields[i] for name, i in columns.ids.items()}
+    said |= {name: fields[i] or None for name, i in columns.about.items()}
     said["url"] = fields[columns.urls[0]] or None
     said["caption"] = None if columns.caption is None else fields[columns.caption]
     return Values(tuple(fields[i] or None for i in columns.urls), tuple(fields[i] for i in columns.sha256), said)

@@ -5,7 +5,7 @@ What is left keeps its order, schema, schema metadata, compression and row group
 left is not written.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from io import BufferedRandom
@@ -21,7 +21,7 @@ from heldout.errors import InputError
 from heldout.exclusion import ExclusionList
 from heldout.filtering_columns import find_columns
 from heldout.filtering_decision import Rule
-from heldout.filtering_emit import Emitter
+from heldout.filtering_observer import Observer
 from heldout.filtering_tables import decide_rows, keys_of_rows, samples_of, typed_columns
 from heldout.report import Tally
 
@@ -36,7 +36,7 @@ def filter_parquet(
     *,
     url_column: str | None = None,
     also: Mapping[str, Rule] | None = None,
-    emitter: Emitter | None = None,
+    observer: Observer | None = None,
 ) -> Tally:
     """Write what is kept of a shard to an open file.
 
@@ -46,7 +46,7 @@ def filter_parquet(
         exclusions: what to leave out.
         url_column: name of the URL column, if it is none of the known ones.
         also: rows to leave out besides, by their `key`.
-        emitter: told of every row.
+        observer: told of every row.
 
     Raises:
         InputError: not Parquet, damaged, or without a column of URLs.
@@ -54,7 +54,8 @@ def filter_parquet(
     tally = Tally()
     with _reading(source), pq.ParquetFile(source, page_checksum_verification=True) as shard, ExitStack() as stack:
         columns = typed_columns(shard.schema_arrow, source, url_column)
-        names = None if stream is not None else _looked_at(shard.schema_arrow, source, url_column)
+        asks = observer.asks if observer is not None else ()
+        names = None if stream is not None else _looked_at(shard.schema_arrow, source, url_column, asks)
         if stream is not None:
             writer = stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
         for group in _read_ahead(shard, names):
@@ -68,8 +69,8 @@ def filter_parquet(
                     decision = decision.or_else(keys_of_rows(batch.column(columns.ids["key"])), also)
                 tally.count(decision)
                 tally.n_unreadable_urls += int(unreadable.sum())
-                if emitter is not None:
-                    emitter.take(samples_of(batch, columns), decision)
+                if observer is not None:
+                    observer.take(samples_of(batch, columns, observer.asks), decision)
                 parts.append(decision.kept)
             kept = np.concatenate(parts)
             if stream is not None and kept.any():
@@ -99,7 +100,7 @@ def dropped_keys(source: Path, exclusions: ExclusionList, *, url_column: str | N
     with _reading(source), pq.ParquetFile(source, page_checksum_verification=True) as shard:
         if "key" not in typed_columns(shard.schema_arrow, source, url_column).ids:
             return None
-        names = _looked_at(shard.schema_arrow, source, url_column)
+        names = _looked_at(shard.schema_arrow, source, url_column, ())
         for batch in shard.iter_batches(_BATCH_ROWS, columns=names):
             table = pa.table(batch)
             columns = typed_columns(table.schema, source, url_column)
@@ -108,9 +109,10 @@ def dropped_keys(source: Path, exclusions: ExclusionList, *, url_column: str | N
     return dropped
 
 
-def _looked_at(schema: pa.Schema, source: Path, url_column: str | None) -> list[str]:
+def _looked_at(schema: pa.Schema, source: Path, url_column: str | None, asks: Collection[str]) -> list[str]:
     found = find_columns(schema.names, source, url_column)
-    positions = {*found.urls, *found.sha256, *found.ids.values(), found.caption} - {None}
+    about = {position for name, position in found.about.items() if name in asks}
+    positions = {*found.urls, *found.sha256, *found.ids.values(), found.caption, *about} - {None}
     return [name for i, name in enumerate(schema.names) if i in positions]
 
 

@@ -101,13 +101,13 @@ class _ShardFilter:
                 stream = stack.enter_context(replacing(target))
             emitter = stack.enter_context(Emitter(self._out, source.name, emits)) if emits else None
             if source.path.suffix == ".tar":
-                tally, dropped = filter_tar(source.path, stream, self._exclusions, also=also or {}, emitter=emitter)
+                tally, dropped = filter_tar(source.path, stream, self._exclusions, also=also or {}, observer=emitter)
             elif source.path.suffix == ".parquet":
                 tally = filter_parquet(
-                    source.path, stream, self._exclusions, url_column=url_column, also=also, emitter=emitter
+                    source.path, stream, self._exclusions, url_column=url_column, also=also, observer=emitter
                 )
             else:
-                tally = filter_text(source.path, stream, self._exclusions, url_column=url_column, emitter=emitter)
+                tally = filter_text(source.path, stream, self._exclusions, url_column=url_column, observer=emitter)
         emitted = {} if emitter is None else {name: sha256_file(self._out / name) for name in emitter.names.values()}
         output = None if self._options.dry_run else sha256_file(target)
         shard = FilteredShard(source.name, self._digests[source.name], output, tally, emitted, sibling)

@@ -1,5 +1,6 @@
 """Arrow tables of samples: decide about their rows, and read what they say as text."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import cast
 
@@ -51,12 +52,14 @@ def decide_rows(batch: pa.Table, columns: Columns, exclusions: ExclusionList) ->
     return decide(answers, batch.num_rows), ~has_url
 
 
-def samples_of(batch: pa.Table, columns: Columns) -> pa.Table:
-    """What the rows say of themselves, for `heldout.filtering_emit.Emitter.take`."""
+def samples_of(batch: pa.Table, columns: Columns, asks: Collection[str]) -> pa.Table:
+    """What the rows say of themselves, for an observer that asks for this."""
     positions = {**columns.ids, "url": columns.urls[0]}
     if columns.caption is not None:
         positions["caption"] = columns.caption
-    return pa.table({name: texts_of(batch.column(position)) for name, position in positions.items()})
+    samples = {name: texts_of(batch.column(position)) for name, position in positions.items()}
+    about = {name: batch.column(position) for name, position in columns.about.items() if name in asks}
+    return pa.table(samples | about)
 
 
 def texts_of(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -19,10 +19,12 @@ import pyarrow as pa
 
 from heldout.errors import InputError
 from heldout.exclusion import ExclusionList
-from heldout.filtering_columns import CAPTION_NAMES, ID_NAMES
+from heldout.filtering_columns import ABOUT_NAMES, CAPTION_NAMES, ID_NAMES
 from heldout.filtering_decision import Decision, Rule, decide
-from heldout.filtering_emit import SAID, Emitter
+from heldout.filtering_emit import SAID
 from heldout.filtering_evidence import PICTURE_SUFFIXES, Evidence, fingerprinter
+from heldout.filtering_lines import about_text
+from heldout.filtering_observer import Observer
 from heldout.report import Tally
 from heldout.tars import iter_parts
 
@@ -65,7 +67,7 @@ def filter_tar(
     exclusions: ExclusionList,
     *,
     also: Mapping[str, Rule] = _NO_RULES,
-    emitter: Emitter | None = None,
+    observer: Observer | None = None,
 ) -> tuple[Tally, dict[str, Rule]]:
     """Write what is kept of a shard to an open file; None writes nothing.
 
@@ -74,7 +76,7 @@ def filter_tar(
         stream: the output.
         exclusions: what to leave out.
         also: samples to leave out besides, by key without folder.
-        emitter: told of every sample.
+        observer: told of every sample.
 
     Returns:
         The counts, and which samples were dropped, by key without folder.
@@ -84,7 +86,7 @@ def filter_tar(
             heldout[images] is not installed.
     """
     with source.open("rb") as archive:
-        contents = _read(archive, source, exclusions, emitter)
+        contents = _read(archive, source, exclusions, observer)
         n_samples = len(contents.samples)
         decision = decide(contents.evidence.answers(n_samples, exclusions), n_samples)
         decision = decision.or_else(contents.keys, also)
@@ -93,15 +95,16 @@ def filter_tar(
         tally.n_unreadable_urls = len(contents.evidence.unreadable_urls)
         unseen = n_samples - len(contents.evidence.pictures) if contents.evidence.fingerprint is not None else 0
         tally.n_unreadable_pictures = len(contents.evidence.unreadable_pictures) + unseen
-        if emitter is not None:
-            said = {name: pa.array([one.get(name) for one in contents.said], pa.string()) for name in SAID}
-            emitter.take(pa.table(said), decision)
+        if observer is not None:
+            names = (*SAID, *observer.asks - {"caption"})
+            said = {name: pa.array([one.get(name) for one in contents.said], pa.string()) for name in names}
+            observer.take(pa.table(said), decision)
         if stream is not None:
             _write(archive, contents, decision, stream)
     return tally, decision.by_key(contents.keys)
 
 
-def _read(archive: BufferedReader, source: Path, exclusions: ExclusionList, emitter: Emitter | None) -> _Contents:
+def _read(archive: BufferedReader, source: Path, exclusions: ExclusionList, observer: Observer | None) -> _Contents:
     contents = _Contents(Evidence(fingerprinter(exclusions)))
     for part in iter_parts(archive, source):
         member = part.member
@@ -110,7 +113,7 @@ def _read(archive: BufferedReader, source: Path, exclusions: ExclusionList, emit
         if member is None or span.key is None:
             continue
         number = contents.samples.setdefault(span.key, len(contents.samples))
-        if emitter is not None and number == len(contents.said):
+        if observer is not None and number == len(contents.said):
             contents.said.append({"key": span.key.lstrip("/")})
         if not member.isreg():
             continue
@@ -119,9 +122,9 @@ def _read(archive: BufferedReader, source: Path, exclusions: ExclusionList, emit
             contents.evidence.look_at_picture(_read_member(member, archive, source), number)
         elif suffix == "json":
             fields = contents.evidence.look_at_json(_read_member(member, archive, source), number)
-            if emitter is not None:
+            if observer is not None:
                 contents.said[number].update(_said(fields))
-        elif suffix == "txt" and emitter is not None and "url-list" in emitter.names:
+        elif suffix == "txt" and observer is not None and "caption" in observer.asks:
             caption = _read_member(member, archive, source).decode(errors="replace")
             contents.said[number].setdefault("caption", caption)
     return contents
@@ -134,6 +137,8 @@ def _said(fields: dict[str, Any]) -> dict[str, str]:
     captions = [lower[name] for name in CAPTION_NAMES if name in lower]
     if captions:
         said["caption"] = captions[0]
+    about = {name.lower(): about_text(value) for name, value in fields.items() if name.lower() in ABOUT_NAMES}
+    said |= {name: text for name, text in about.items() if text is not None}
     return {name: value.encode(errors="replace").decode() for name, value in said.items()}
 
 

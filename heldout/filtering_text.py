@@ -18,9 +18,10 @@ import pyarrow as pa
 from heldout.errors import InputError
 from heldout.exclusion import ExclusionList
 from heldout.filtering_decision import decide
-from heldout.filtering_emit import SAID, Emitter
+from heldout.filtering_emit import SAID
 from heldout.filtering_evidence import Evidence
 from heldout.filtering_lines import Line, LineReader, Values, iter_csv, iter_jsonl, iter_tsv
+from heldout.filtering_observer import Observer
 from heldout.report import Tally
 
 READERS: Final = {".jsonl": iter_jsonl, ".ndjson": iter_jsonl, ".csv": iter_csv, ".tsv": iter_tsv}
@@ -37,7 +38,7 @@ def filter_text(
     exclusions: ExclusionList,
     *,
     url_column: str | None = None,
-    emitter: Emitter | None = None,
+    observer: Observer | None = None,
 ) -> Tally:
     """Write what is kept of a shard to an open file; None writes nothing.
 
@@ -49,7 +50,7 @@ def filter_text(
     with _reading(source) as plain, _writing(stream, is_gzip=source.name.endswith(".gz")) as out:
         lines = read(LineReader(plain, str(source)), url_column)
         while batch := list(_batch(lines)):
-            kept = iter(_keep(batch, exclusions, tally, emitter))
+            kept = iter(_keep(batch, exclusions, tally, observer))
             if out is not None:
                 out.writelines(line.data for line in batch if line.values is None or next(kept))
     return tally
@@ -64,7 +65,7 @@ def _batch(lines: Iterator[Line]) -> Iterator[Line]:
             return
 
 
-def _keep(batch: list[Line], exclusions: ExclusionList, tally: Tally, emitter: Emitter | None) -> list[bool]:
+def _keep(batch: list[Line], exclusions: ExclusionList, tally: Tally, observer: Observer | None) -> list[bool]:
     """One answer per sample."""
     samples: list[Values] = [line.values for line in batch if line.values is not None]
     evidence = Evidence()
@@ -75,9 +76,9 @@ def _keep(batch: list[Line], exclusions: ExclusionList, tally: Tally, emitter: E
     decision = decide(evidence.answers(len(samples), exclusions), len(samples))
     tally.count(decision)
     tally.n_unreadable_urls += len(evidence.unreadable_urls)
-    if emitter is not None:
-        said = {name: [sample.said.get(name) for sample in samples] for name in SAID}
-        emitter.take(pa.table({name: _texts(values) for name, values in said.items()}), decision)
+    if observer is not None:
+        said = {name: [sample.said.get(name) for sample in samples] for name in (*SAID, *observer.asks - {"caption"})}
+        observer.take(pa.table({name: _texts(values) for name, values in said.items()}), decision)
     return cast("list[bool]", decision.kept.tolist())
 
 
