@@ -15,7 +15,7 @@ from registry.service import Registry
 from web.account_contexts import AccountPage, ClaimLine, DeleteAccountPage, KeyLine, ManagePage
 from web.claim_pages import claim_facts, claim_href, places_in_words, state_in_words
 from web.deps import SAME_ORIGIN, PagesDep, RegistryDep, SettingsDep
-from web.problems import sentence
+from web.said import sentence
 from web.visitors import HOME, Visitor, VisitorDep, sign_out_browser, to_sign_in
 
 routes = APIRouter(include_in_schema=False)

@@ -299,5 +299,6 @@ class ErrorPage:
     status: int
     title: str
     detail: str
+    detail_language: str
     box: SearchBox | None
     """To put the question otherwise, where it was one."""

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.logs import describe
 from web.problems import problem, unexpected
+from web.words import gettext_noop
 
 log = logging.getLogger("web.requests")
 
@@ -31,6 +32,9 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), browsing-topics=()",
 }
+_TOO_LARGE = gettext_noop(
+    "What you sent is over the limit of %(megabytes)s: a smaller copy of the picture finds the same."
+)
 DRAIN_FACTOR = 4
 """A body up to this many times the limit is read to its end before it is refused: browsers show an answer only then."""
 
@@ -107,7 +111,7 @@ class BodyLimit:
         self._app = app
         self._max_bytes = max_bytes
         megabytes = f"{max_bytes / 1_000_000:g} MB"
-        self._message = f"What you sent is over the limit of {megabytes}: a smaller copy of the picture finds the same."
+        self._message = _TOO_LARGE % {"megabytes": megabytes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, counting what arrives."""

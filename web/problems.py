@@ -20,28 +20,34 @@ from web.contexts import ErrorPage, SearchBox
 from web.deps import get_pages
 from web.logs import describe
 from web.questions import MAX_CHARS
+from web.said import in_english, said
+from web.words import SOURCE, gettext, gettext_noop, language
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
 _TITLES = {
-    401: "Sign in first",
-    403: "That is not yours to do",
-    404: "There is nothing here",
-    405: "That cannot be done here",
-    409: "Something has changed",
-    413: "That is too large",
-    422: "We could not use that",
-    429: "That was asked too often",
-    500: "Something broke on our side",
-    503: "Something we need is not answering",
+    401: gettext_noop("Sign in first"),
+    403: gettext_noop("That is not yours to do"),
+    404: gettext_noop("There is nothing here"),
+    405: gettext_noop("That cannot be done here"),
+    409: gettext_noop("Something has changed"),
+    413: gettext_noop("That is too large"),
+    422: gettext_noop("We could not use that"),
+    429: gettext_noop("That was asked too often"),
+    500: gettext_noop("Something broke on our side"),
+    503: gettext_noop("Something we need is not answering"),
 }
 _DETAILS = {
-    404: "The address is wrong, or what was here is gone.",
-    405: "This address does not take that kind of request.",
-    500: "It is our fault, and was noted without what you searched for. Try again; if it stays, tell the operator.",
-    503: "Something this site needs is not answering. Try again in half a minute; if it stays, tell the operator.",
+    404: gettext_noop("The address is wrong, or what was here is gone."),
+    405: gettext_noop("This address does not take that kind of request."),
+    500: gettext_noop(
+        "It is our fault, and was noted without what you searched for. Try again; if it stays, tell the operator."
+    ),
+    503: gettext_noop(
+        "Something this site needs is not answering. Try again in half a minute; if it stays, tell the operator."
+    ),
 }
 
 
@@ -55,8 +61,15 @@ def problem(
 ) -> Response:
     """One error, in the form the caller asks for."""
     if "text/html" in request.headers.get("accept", ""):
-        title = _TITLES.get(status, HTTPStatus(status).phrase)
-        page = ErrorPage(status=status, title=title, detail=detail, box=_box(request))
+        title = gettext(_TITLES.get(status, HTTPStatus(status).phrase))
+        in_words = said(detail)
+        page = ErrorPage(
+            status=status,
+            title=title,
+            detail=in_words or detail,
+            detail_language=language() if in_words else SOURCE,
+            box=_box(request),
+        )
         response = get_pages(request).render(request, "error.html", page, status=status)
         response.headers.update(headers or {})
         return response
@@ -87,7 +100,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def heldout_error(request: Request, error: HeldoutError) -> Response:
         if error.http_status < HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooOftenError) else None
-            return problem(request, error.http_status, sentence(str(error)), headers=wait)
+            return problem(request, error.http_status, in_english(str(error)), headers=wait)
         log.error("request_failed", extra=describe(error))
         headers = {"Retry-After": "30"} if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else None
         return problem(request, error.http_status, _DETAILS[error.http_status], headers=headers)
@@ -108,8 +121,3 @@ def add_problem_handlers(app: FastAPI) -> None:
 def unexpected(request: Request) -> Response:
     """The answer to an error nobody foresaw."""
     return problem(request, 500, _DETAILS[500])
-
-
-def sentence(message: str) -> str:
-    """An error's message as a sentence."""
-    return message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")

@@ -14,8 +14,8 @@ from registry.evidence_targets import Method, parse_method
 from registry.service import Registry
 from web.claim_pages import claim_href
 from web.deps import SAME_ORIGIN, PagesDep, ProberDep, RegistryDep
-from web.problems import sentence
 from web.prove_contexts import PlaceWays, ProofBox, ProvePage, Way
+from web.said import sentence
 from web.visitors import Visitor, VisitorDep
 
 routes = APIRouter(include_in_schema=False)

@@ -10,7 +10,7 @@ from registry.mail import Mail
 from registry.sign_in import LINK_LIFE, parse_email
 from web.account_contexts import SentPage, SignInLinkPage, SignInPage
 from web.deps import SAME_ORIGIN, MailerDep, PagesDep, RegistryDep, SettingsDep
-from web.problems import sentence
+from web.said import sentence
 from web.visitors import VisitorDep, client_digest, safe_path, sign_in_browser, sign_out_browser
 
 routes = APIRouter(include_in_schema=False)

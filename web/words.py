@@ -17,6 +17,7 @@ from typing import Final
 
 from babel import Locale
 from babel.dates import format_date
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
@@ -109,17 +110,22 @@ def day_time(at: datetime) -> str:
 
 @cache
 def _catalogue(code: str) -> NullTranslations:
-    return NullTranslations() if code == SOURCE else load_catalogue(LOCALE_DIR / code / "LC_MESSAGES" / "messages.po")
-
-
-def load_catalogue(path: Path) -> GNUTranslations:
-    """A catalogue, compiled from its source. Sentences marked as fuzzy are left out, as `msgfmt` does."""
-    with path.open("rb") as source:
-        catalogue = read_po(source, abort_invalid=True)
+    if code == SOURCE:
+        return NullTranslations()
     compiled = BytesIO()
-    write_mo(compiled, catalogue)
+    write_mo(compiled, read_catalogue(code))  # leaves out what is marked as fuzzy, as `msgfmt` does
     compiled.seek(0)
     return GNUTranslations(compiled)
+
+
+def read_catalogue(code: str) -> Catalog:
+    """The source of a language's catalogue.
+
+    Raises:
+        PoFileError: it is not well formed.
+    """
+    with (LOCALE_DIR / code / "LC_MESSAGES" / "messages.po").open("rb") as source:
+        return read_po(source, abort_invalid=True)
 
 
 class Languages:
