@@ -15,6 +15,8 @@ Assurance = Literal["declared", "account", "host", "credential", "reviewed"]
 ActingAs = Literal["artist", "representative", "estate", "organisation"]
 ClaimState = Literal["pending", "in_force", "withdrawn", "rejected", "disputed", "quarantined"]
 SubjectKind = Literal["url", "prefix", "host", "image"]
+DisputeState = Literal["open", "upheld", "refused", "withdrawn", "expired", "moot"]
+DisputeBasis = Literal["mine", "agreement", "place", "nobodys", "other"]
 HitLabel = Literal["exact", "near", "similar", "caption", "site"]
 Channel = Literal["bytes", "url", "pdq", "geometry", "clip", "caption", "site"]
 Safety = Literal["any", "safe", "unsafe"]
@@ -327,3 +329,55 @@ class ProofList(Record):
     """The proofs of a claim, oldest first."""
 
     proofs: list[Proof]
+
+
+MAX_STATEMENT_CHARS = 5_000
+Statement = Annotated[str, StringConstraints(strip_whitespace=True, min_length=20, max_length=MAX_STATEMENT_CHARS)]
+
+
+class DisputeRequest(Record):
+    """A counter-claim: why a claim, or part of it, should not hold."""
+
+    claim: str = Field(max_length=64)
+    basis: DisputeBasis = Field(
+        description="`mine`: I made it or hold the rights; `agreement`: the claimant agreed otherwise; `place`: the "
+        "site or profile is mine; `nobodys`: a logo, a blank or something free for all; `other`."
+    )
+    statement: Statement = Field(
+        description="In your words. The claimant and the reviewers read it; it is not public and never in the log."
+    )
+    subjects: list[Subject] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1_000,
+        description="What of the claim it is about; an address also stands for the site or profile of the claim it is "
+        "on. Left out: all of it.",
+    )
+
+
+class Dispute(Record):
+    """A counter-claim as it stands. The statements are for the two sides and the reviewers."""
+
+    id: str
+    claim: str
+    state: DisputeState = Field(
+        description="`open`, or how it ended; `moot`: the claim was taken back. Every outcome can be reviewed."
+    )
+    basis: DisputeBasis
+    subjects: list[int] = Field(description="Positions of the claim's subjects it is about, from 0.")
+    n_subjects: int
+    filed_at: datetime
+    answer_due_at: datetime = Field(description="Until when no decision is made without the claimant's answer.")
+    answered_at: datetime | None
+    decide_due_at: datetime = Field(description="When it ends by itself, if nobody has decided.")
+    decided_at: datetime | None
+    statement: str | None = Field(default=None, description="Of who filed it; None for others than the two sides.")
+    answer: str | None = Field(default=None, description="Of the claimant; None for others than the two sides.")
+    decision: str | None = Field(default=None, description="The reviewer's reason; None for others.")
+
+
+class DisputePage(Record):
+    """One page of disputes, newest first."""
+
+    disputes: list[Dispute]
+    next_cursor: str | None = Field(default=None, description="Give it back as `cursor` for the next page.")

@@ -15,6 +15,9 @@ from heldout.records import ASSURANCES, CLAIM_STATES, Assurance, ClaimState, Sub
 EFFECTIVE: Final[frozenset[ClaimState]] = frozenset({"in_force", "disputed"})
 """A subject in one of these counts. A dispute does not take anything out of force: nobody's word blocks another's."""
 
+CLOSED: Final[frozenset[ClaimState]] = frozenset({"withdrawn", "rejected"})
+"""A claim in one of these has nothing in it that waits, counts or could be shown any more."""
+
 TRANSITIONS: Final[Mapping[tuple[ClaimState, ClaimState], frozenset[str]]] = MappingProxyType(
     {
         ("pending", "in_force"): frozenset({"evidence"}),
@@ -23,7 +26,7 @@ TRANSITIONS: Final[Mapping[tuple[ClaimState, ClaimState], frozenset[str]]] = Map
         ("pending", "withdrawn"): frozenset({"by-claimant", "by-operator"}),
         ("in_force", "pending"): frozenset({"evidence-lost"}),
         ("in_force", "disputed"): frozenset({"counter-claim"}),
-        ("in_force", "quarantined"): frozenset({"too-many-hosts", "too-plain", "review"}),
+        ("in_force", "quarantined"): frozenset({"too-many-hosts", "too-plain", "over-limit", "review"}),
         ("in_force", "rejected"): frozenset({"review"}),
         ("in_force", "withdrawn"): frozenset({"by-claimant", "by-operator"}),
         ("disputed", "in_force"): frozenset({"dispute-refused", "dispute-withdrawn", "dispute-expired"}),
@@ -31,7 +34,7 @@ TRANSITIONS: Final[Mapping[tuple[ClaimState, ClaimState], frozenset[str]]] = Map
         ("disputed", "quarantined"): frozenset({"too-many-hosts", "too-plain", "review"}),
         ("disputed", "rejected"): frozenset({"dispute-upheld", "dispute-expired", "review"}),
         ("disputed", "withdrawn"): frozenset({"by-claimant", "by-operator"}),
-        ("quarantined", "in_force"): frozenset({"review"}),
+        ("quarantined", "in_force"): frozenset({"review", "evidence"}),
         ("quarantined", "pending"): frozenset({"review"}),
         ("quarantined", "rejected"): frozenset({"review"}),
         ("quarantined", "withdrawn"): frozenset({"by-claimant", "by-operator"}),

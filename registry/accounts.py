@@ -14,14 +14,27 @@ from sqlalchemy.orm import Session
 
 from heldout.errors import NotFoundError
 from heldout.leaves import format_at
-from registry import api_keys, sessions, sign_in
+from heldout.records import Dispute
+from registry import api_keys, limits, sessions, sign_in
 from registry.api_keys import ApiKey, NewApiKey
 from registry.claim_records import claim_records
-from registry.claims import erase_of, new_claim_id, withdraw
+from registry.claims import erase_of, locked_claim, new_claim_id, withdraw
 from registry.db import Sessions, transaction
+from registry.disputes import disputes_of, forget_disputer, records
 from registry.evidence import list_of
 from registry.sign_in import SignedIn
-from registry.tables import AccountRow, ApiKeyRow, ClaimantRow, ClaimRow, EvidenceRow, SessionRow, SignInRow, SubjectRow
+from registry.tables import (
+    AccountRow,
+    ApiKeyRow,
+    ClaimantRow,
+    ClaimRow,
+    DisputeRow,
+    EvidenceRow,
+    ReviewRow,
+    SessionRow,
+    SignInRow,
+    SubjectRow,
+)
 
 EXPORT_FORMAT = "heldout-export/1"
 
@@ -110,10 +123,11 @@ class Accounts:
             return _export(session, account_id, self._clock())
 
     def delete(self, account_id: str, *, withdraw_claims: bool) -> None:
-        """Forget a person: the account, its sessions and keys, and the personal data of its claims.
+        """Forget a person: the account, its sessions and keys, what it said, and the personal data of its claims.
 
         The claims stay in force unless they are withdrawn first; nobody can change them afterwards but the operator,
-        or whoever has the secret of one that was made without an account. The log stays as it is.
+        or whoever has the secret of one that was made without an account. Its open disputes are taken back: there is
+        nobody left to ask. The log stays as it is.
 
         Raises:
             NotFoundError: no such account.
@@ -123,6 +137,13 @@ class Accounts:
             session.get(AccountRow, account_id, with_for_update=True)
             account = _account(session, account_id)
             claims = sorted(session.scalars(select(ClaimantRow.claim_id).where(ClaimantRow.account_id == account_id)))
+            disputed = select(DisputeRow.claim_id).where(
+                DisputeRow.account_id == account_id, DisputeRow.state == "open"
+            )
+            for claim_id in sorted({*claims, *session.scalars(disputed)}):  # in one order: nobody waits in a circle
+                locked_claim(session, claim_id)
+            forget_disputer(session, account_id, now=self._clock())
+            limits.forget(session, account_id)
             if withdraw_claims:
                 for claim_id in claims:
                     withdraw(session, claim_id, reason="by-claimant", now=self._clock())
@@ -159,6 +180,7 @@ def _export(session: Session, account_id: str, now: datetime) -> dict[str, Any]:
                 "contact": claimant.contact,
                 "subjects": [_subject(each) for each in subjects],
                 "evidence": [_evidence(each) for each in list_of(session, row.id)],
+                "disputes": [each.model_dump(mode="json") for each in disputes_of(session, row.id, is_party=True)],
             }
         )
     browsers = session.scalars(select(SessionRow).where(SessionRow.account_id == account_id)).all()
@@ -181,7 +203,25 @@ def _export(session: Session, account_id: str, now: datetime) -> dict[str, Any]:
             for key in api_keys.list_keys(session, account_id)
         ],
         "claims": claims,
+        "disputes_filed": [each.model_dump(mode="json") for each in _filed(session, account_id)],
+        "reviews_made": [
+            _review(each)
+            for each in session.scalars(
+                select(ReviewRow).where(ReviewRow.account_id == account_id).order_by(ReviewRow.id)
+            )
+        ],
     }
+
+
+def _filed(session: Session, account_id: str) -> list[Dispute]:
+    rows = session.scalars(
+        select(DisputeRow).where(DisputeRow.account_id == account_id).order_by(DisputeRow.filed_at, DisputeRow.id)
+    ).all()
+    return records(session, rows, is_party=True)
+
+
+def _review(row: ReviewRow) -> dict[str, Any]:
+    return {"claim": row.claim_id, "outcome": row.outcome, "reason": row.reason, "at": format_at(row.at)}
 
 
 def _subject(row: SubjectRow) -> dict[str, Any]:

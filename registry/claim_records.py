@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from heldout.records import CLAIM_STATES, Claim
+from heldout.states import CLOSED
 from registry.subjects import notes_on_places
 from registry.tables import ClaimantRow, ClaimRow, EventRow, SubjectRow
 
@@ -39,7 +40,7 @@ def _record(row: ClaimRow, acting_as: str, counts: Counter[tuple[str, str]], log
     for (kind, state), n in counts.items():
         kinds[kind] += n
         states[state] += n
-    is_open = row.state not in {"withdrawn", "rejected"}
+    is_open = row.state not in CLOSED
     notes = notes_on_places(
         n_places=kinds["prefix"] + kinds["host"], n_pending=counts["prefix", "pending"] + counts["host", "pending"]
     )

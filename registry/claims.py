@@ -32,8 +32,18 @@ from heldout.records import Assurance, Claim, ClaimPage, ClaimPreview, ClaimRequ
 from heldout.states import TRANSITIONS, claim_state, first_state
 from registry.claim_records import claim_records
 from registry.idempotency import earlier_claim, remember
+from registry.notices import owe
 from registry.subjects import preview_of, read_subjects, require_usable
-from registry.tables import AccountRow, ClaimantRow, ClaimRow, EventRow, EvidenceRow, SubjectRow
+from registry.tables import (
+    AccountRow,
+    ClaimantRow,
+    ClaimRow,
+    DisputeRow,
+    EventRow,
+    EvidenceRow,
+    ReviewRow,
+    SubjectRow,
+)
 
 WITHDRAW_REASONS = tuple(sorted(TRANSITIONS["in_force", "withdrawn"]))
 FIRST_ASSURANCE: Assurance = "declared"
@@ -72,7 +82,7 @@ def submit(
             return get_claim(session, earlier)
     _check_personal_data(request)
     if account_id is not None:
-        _hold_account(session, account_id)
+        hold_account(session, account_id)
     reading = read_subjects(request.subjects)
     require_usable(reading)
     states = [first_state(kind_of(subject), FIRST_ASSURANCE) for subject in reading.subjects]
@@ -158,6 +168,8 @@ def list_claims(session: Session, account_id: str, *, cursor: str | None = None,
 def withdraw(session: Session, claim_id: str, *, reason: str, now: datetime) -> Claim:
     """Take a claim out of force, whatever states its subjects are in; nothing is deleted. Twice changes nothing.
 
+    Disputes about it are moot, and whoever filed them is told.
+
     Raises:
         NotFoundError: no such claim.
         InputError: the reason is none of `WITHDRAW_REASONS`.
@@ -171,6 +183,10 @@ def withdraw(session: Session, claim_id: str, *, reason: str, now: datetime) -> 
     session.execute(update(SubjectRow).where(SubjectRow.claim_id == claim_id).values(state="withdrawn"))
     leaf = WithdrawLeaf(now.replace(microsecond=0), claim_id, reason)
     session.add(EventRow(kind="withdraw", claim_id=claim_id, payload=format_leaf(leaf)))
+    is_open = (DisputeRow.claim_id == claim_id) & (DisputeRow.state == "open")
+    for dispute in session.scalars(select(DisputeRow).where(is_open)).all():
+        dispute.state, dispute.decided_at = "moot", now
+        owe(session, dispute.id, "disputer", "decided", now=now)
     session.flush()
     return get_claim(session, claim_id)
 
@@ -205,7 +221,7 @@ def adopt(session: Session, claim_id: str, account_id: str, *, has_secret: bool)
         if claimant.account_id is not None:
             raise ConflictError(f"claim {claim_id} belongs to an account already")
         check_may_change(session, claim_id, account_id=account_id, has_secret=has_secret)
-        _hold_account(session, account_id)
+        hold_account(session, account_id)
         claimant.account_id = account_id
         session.flush()
     return get_claim(session, claim_id)
@@ -214,8 +230,9 @@ def adopt(session: Session, claim_id: str, account_id: str, *, has_secret: bool)
 def erase_personal_data(session: Session, claim_id: str) -> None:
     """Forget name, contact and the text of the URLs of a claim. The claim stays in force: its log entries hold none.
 
-    Its proofs stay too, without what looks said: they hold the claim up. Those of a withdrawn claim go, for what they
-    are about (a profile, the site of an address) may name a person, and nobody looks there any more.
+    What was said in answer to disputes, and by reviewers, goes too. Its proofs stay, without what looks said: they hold
+    the claim up. Those of a withdrawn claim go, for what they are about (a profile, the site of an address) may name a
+    person, and nobody looks there any more.
 
     Raises:
         NotFoundError: no such claim.
@@ -233,6 +250,8 @@ def erase_of(session: Session, claim_ids: list[str]) -> None:
     session.execute(update(ClaimantRow).where(ClaimantRow.claim_id.in_(claim_ids)).values(name=None, contact=None))
     session.execute(update(SubjectRow).where(SubjectRow.claim_id.in_(claim_ids)).values(url=None))
     session.execute(update(EvidenceRow).where(EvidenceRow.claim_id.in_(claim_ids)).values(result=None))  # may name one
+    session.execute(update(DisputeRow).where(DisputeRow.claim_id.in_(claim_ids)).values(answer=None))
+    session.execute(update(ReviewRow).where(ReviewRow.claim_id.in_(claim_ids)).values(reason=None))
     session.execute(delete(EvidenceRow).where(EvidenceRow.claim_id.in_(withdrawn)))
 
 
@@ -267,8 +286,12 @@ def _claimant(session: Session, claim_id: str) -> ClaimantRow:
     return claimant
 
 
-def _hold_account(session: Session, account_id: str) -> None:
-    """Keep an account from being deleted until the transaction ends; others may do the same."""
+def hold_account(session: Session, account_id: str) -> None:
+    """Keep an account from being deleted until the transaction ends; others may do the same.
+
+    Raises:
+        AccessError: it was deleted already.
+    """
     if session.get(AccountRow, account_id, with_for_update={"read": True, "key_share": True}) is None:
         raise AccessError("this account was deleted: sign in again")
 

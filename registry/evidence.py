@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from heldout.errors import ConflictError, InputError, NotFoundError, TooOftenError
 from heldout.records import ASSURANCES, Assurance
+from heldout.states import CLOSED
 from registry.claims import check_claim_id, locked_claim, new_claim_id
 from registry.evidence_checks import Finding
 from registry.evidence_targets import CODES, Method, SubjectFacts, Target, bound_by, gives, parse_target
@@ -32,8 +33,6 @@ CHECKS_PER_HOST: Final = 60
 LIMIT_SPAN: Final = timedelta(hours=1)
 MIN_WAIT: Final = timedelta(seconds=5)
 """Between two checks of one proof."""
-
-_CLOSED: Final = ("withdrawn", "rejected")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def create(session: Session, claim_id: str, method: Method, target_text: str, *,
         InputError: the target does not fit, proves nothing the claim is about, or there are too many.
     """
     claim = locked_claim(session, claim_id)
-    if claim.state in _CLOSED:
+    if claim.state in CLOSED:
         raise ConflictError(f"claim {claim_id} is {claim.state}: there is nothing to prove any more")
     target = parse_target(method, target_text)
     known = select(EvidenceRow).where(
@@ -134,7 +133,7 @@ def begin_check(session: Session, evidence_id: str, *, now: datetime) -> Look:
     """
     row = get(session, evidence_id)
     claim = locked_claim(session, row.claim_id)
-    if claim.state in _CLOSED:
+    if claim.state in CLOSED:
         raise ConflictError(f"claim {claim.id} is {claim.state}: there is nothing to prove any more")
     session.execute(delete(EvidenceCheckRow).where(EvidenceCheckRow.at < now - LIMIT_SPAN))
     last = session.scalar(select(func.max(EvidenceCheckRow.at)).where(EvidenceCheckRow.evidence_id == row.id))
@@ -182,7 +181,7 @@ def record(session: Session, evidence_id: str, finding: Finding, *, now: datetim
     claim = locked_claim(session, get(session, evidence_id).claim_id)
     row = get(session, evidence_id)  # again: until the claim was locked, it could change or go
     row.checked_at, row.code, row.result = now, finding.code, finding.words[:500]
-    if claim.state in _CLOSED:
+    if claim.state in CLOSED:
         row.due_at = None
     elif finding.is_found:
         _found(session, claim, row, finding, now=now, schedule=schedule)

@@ -2,8 +2,8 @@
 
 `events` is the log's source: append-only (a trigger refuses changes and deletions), its payloads are the log's entries.
 `claims`, `subjects` (but the URL's text) and `lists` are what replaying the events gives (`heldout.replay`).
-Personal data is in `claimants`, in `subjects.url` and in the tables of accounts; it can be erased without touching
-anything else.
+Personal data is in `claimants`, in `subjects.url`, in what was said in `disputes` and `reviews`, and in the tables of
+accounts; it can be erased without touching anything else.
 """
 
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -237,6 +238,136 @@ class EvidenceCheckRow(Table):
     at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class DisputeRow(Table):
+    """A counter-claim. `statement` and `answer` are personal data and erasable; the log has the states that follow."""
+
+    __tablename__ = "disputes"
+    __table_args__ = (
+        CheckConstraint("state IN ('open', 'upheld', 'refused', 'withdrawn', 'expired', 'moot')", name="state"),
+        CheckConstraint("basis IN ('mine', 'agreement', 'place', 'nobodys', 'other')", name="basis"),
+        CheckConstraint("(state = 'open') = (decided_at IS NULL)", name="decided_at_of_state"),
+        Index("ix_disputes_claim_id", "claim_id"),
+        Index("ix_disputes_account_id", "account_id"),
+        Index("ix_disputes_decide_due_at", "decide_due_at"),
+        Index(
+            "uq_disputes_open",
+            "claim_id",
+            "account_id",
+            unique=True,
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    claim_id: Mapped[str] = mapped_column(ForeignKey("claims.id"))
+    account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    """Who filed it; None: the account is gone."""
+    key_sha256: Mapped[bytes | None] = mapped_column(DIGEST, unique=True)
+    """Of the request's idempotency key, and the account."""
+    state: Mapped[str] = mapped_column(String(16))
+    basis: Mapped[str] = mapped_column(String(16))
+    positions: Mapped[str] = mapped_column(Text)
+    """Subjects it is about, as JSON."""
+    statement: Mapped[str | None] = mapped_column(Text)
+    answer: Mapped[str | None] = mapped_column(Text)
+    filed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    answer_due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    answered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    decide_due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class NoticeRow(Table):
+    """A mail that is owed to one side of a dispute; the row goes when it is sent."""
+
+    __tablename__ = "notices"
+    __table_args__ = (
+        CheckConstraint("side IN ('claimant', 'disputer')", name="side"),
+        CheckConstraint("about IN ('filed', 'answered', 'decided')", name="about"),
+        Index("ix_notices_due_at", "due_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
+    dispute_id: Mapped[str] = mapped_column(ForeignKey("disputes.id"))
+    side: Mapped[str] = mapped_column(String(16))
+    about: Mapped[str] = mapped_column(String(16))
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    n_tries: Mapped[int]
+
+
+class ReviewRow(Table):
+    """What a reviewer decided, and why. `reason` is for the sides and other reviewers, and erasable."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        CheckConstraint("outcome IN ('uphold', 'refuse', 'release', 'reject', 'quarantine', 'assure')", name="outcome"),
+        CheckConstraint("(outcome IN ('uphold', 'refuse')) = (dispute_id IS NOT NULL)", name="dispute_of_outcome"),
+        Index("ix_reviews_claim_id", "claim_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
+    claim_id: Mapped[str] = mapped_column(ForeignKey("claims.id"))
+    dispute_id: Mapped[str | None] = mapped_column(ForeignKey("disputes.id"))
+    account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id", ondelete="SET NULL"))
+    """The reviewer's; None: the operator at a terminal, or the account is gone."""
+    outcome: Mapped[str] = mapped_column(String(16))
+    positions: Mapped[str] = mapped_column(Text)
+    """Subjects it was about, as JSON."""
+    reason: Mapped[str | None] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class UseRow(Table):
+    """That somebody claimed or disputed something; kept for a day, to count by."""
+
+    __tablename__ = "uses"
+    __table_args__ = (
+        CheckConstraint("what IN ('claim', 'dispute')", name="what"),
+        CheckConstraint("n >= 0", name="n"),
+        Index("ix_uses_who", "who", "at"),
+        Index("ix_uses_at", "at"),
+    )
+
+    id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
+    who: Mapped[bytes] = mapped_column(DIGEST)
+    """Digest of an account, or keyed digest of a network address."""
+    what: Mapped[str] = mapped_column(String(8))
+    n: Mapped[int]
+    """Subjects."""
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class CommonPictureRow(Table):
+    """A fingerprint that is nobody's: found at very many unrelated sites, or of a picture without anything in it."""
+
+    __tablename__ = "common_pictures"
+    __table_args__ = (
+        CheckConstraint("reason IN ('too-many-hosts', 'too-plain')", name="reason"),
+        CheckConstraint("n_domains >= 0", name="n_domains"),
+    )
+
+    pdq: Mapped[bytes] = mapped_column(DIGEST, primary_key=True)
+    n_domains: Mapped[int]
+    reason: Mapped[str] = mapped_column(String(16))
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    released_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When a reviewer said that it is somebody's after all."""
+
+
+class PictureScanRow(Table):
+    """How far claimed pictures were looked for in the indexes. One row, from the first time on."""
+
+    __tablename__ = "picture_scan"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    generations: Mapped[str] = mapped_column(Text)
+    """Which indexes: data sets and their generations."""
+    up_to: Mapped[int] = mapped_column(BigInteger)
+    """The last subject's id."""
+
+
 class SequencerRow(Table):
     """One row, locked while log indices are given out."""
 
@@ -312,3 +443,18 @@ class ApiKeyRow(Table):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
     used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """By the day."""
+
+
+class BasketRow(Table):
+    """What a browser has put together to opt out and has not confirmed yet. Without the browser's id it is noise."""
+
+    __tablename__ = "baskets"
+    __table_args__ = (Index("ix_baskets_client", "client"), Index("ix_baskets_expires_at", "expires_at"))
+
+    id_sha256: Mapped[bytes] = mapped_column(DIGEST, primary_key=True)
+    client: Mapped[bytes] = mapped_column(DIGEST)
+    """Keyed digest of the network address that began it."""
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    """By `registry.baskets`."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -15,7 +15,9 @@ from heldout.errors import InputError
 from heldout.leaves import AssuranceLeaf, StateLeaf, format_leaf, split_positions
 from heldout.records import ASSURANCES, Assurance, ClaimState, SubjectKind
 from heldout.states import check_transition, claim_assurance, claim_state, is_enough
+from registry.claim_history import why
 from registry.claims import locked_claim
+from registry.dispute_positions import disputed_positions
 from registry.tables import ClaimRow, EventRow, SubjectRow
 
 _IN_CLAUSE = 500
@@ -32,7 +34,8 @@ def raise_assurance(
 ) -> None:
     """Note that this much has been shown; subjects of which more was shown stay as they are.
 
-    A place that waited for it comes into force. Doing it again changes nothing.
+    A place that waited for it comes into force, and so does what was held only because so much came at once. Doing it
+    again changes nothing.
 
     Args:
         session: in a transaction.
@@ -81,6 +84,8 @@ def change_state(
 ) -> None:
     """Take subjects of a claim into another state; those in it already stay.
 
+    What comes into force while somebody disputes it is disputed at once.
+
     Raises:
         NotFoundError: no such claim.
         ConflictError: one of them cannot pass into it.
@@ -128,7 +133,12 @@ def _change_assurance(
         session.flush()  # ids in this order
     _update(session, claim_id, [each.position for each in changed], {"assurance": assurance})
     enough = [is_enough(cast("SubjectKind", each.kind), assurance) for each in changed]
-    rising = [each.position for each, is_so in zip(changed, enough, strict=True) if is_so and each.state == "pending"]
+    waiting = {each.position for each, is_so in zip(changed, enough, strict=True) if is_so and each.state == "pending"}
+    held = {each.position for each in changed if each.state == "quarantined"}
+    if held and rank > ASSURANCES.index("declared"):
+        reasons = why(session, claim_id, n_subjects)
+        waiting |= {position for position in held if reasons[position] == "over-limit"}
+    rising = sorted(waiting)
     falling = [
         each.position
         for each, is_so in zip(changed, enough, strict=True)
@@ -149,6 +159,9 @@ def _move(
         session.add(EventRow(kind="state", claim_id=claim.id, payload=format_leaf(leaf)))
         session.flush()
     _update(session, claim.id, positions, {"state": state})
+    if state == "in_force":
+        disputed = sorted(set(positions) & disputed_positions(session, claim.id))
+        _move(session, claim, disputed, "disputed", reason="counter-claim", now=now)
 
 
 def _parts(positions: Sequence[int], n_subjects: int) -> list[tuple[int, ...] | None]:

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from heldout.errors import AccessError, ConflictError, InputError, TooOftenError
 from heldout.records import Proof
+from heldout.states import CLOSED
 from registry.evidence_targets import Method, parse_method
 from registry.service import Registry
 from web.claim_pages import claim_href
@@ -148,7 +149,7 @@ def _page(registry: Registry, claim_id: str, visitor: Visitor | None, secret: st
         claim_id=claim.id,
         manage_href=claim_href(claim.id, "manage", kept),
         may_change=may_change,
-        is_open=claim.state not in {"withdrawn", "rejected"},
+        is_open=claim.state not in CLOSED,
         secret=kept,
         csrf=visitor.csrf if visitor else "",
         sign_in_href=f"/sign-in?{urlencode({'next': claim_href(claim_id, 'prove')})}",
