@@ -142,7 +142,7 @@ def main() -> None:
         print(f"{what:12} {options.rows / median(seconds) / 1e6:6.2f} M rows/s")
     print(f"filter over passthrough: {ratio:.2f} native, {slow:.2f} reference; {expected:,} rows dropped, as expected")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"rows": options.rows, "entries": exclusions.n_urls, "ratio": round(ratio, 3),
+    print(json.dumps({"rows": options.rows, "entries": exclusions.counts["url"], "ratio": round(ratio, 3),
                       "reference_ratio": round(slow, 3), "load_s": round(load_s, 2), "peak_mib": peak,
                       "kernel": kernel.IMPLEMENTATION}))  # fmt: skip
 

@@ -9,7 +9,9 @@ from heldout.errors import InputError
 from heldout.terminal import complain, plain
 
 if TYPE_CHECKING:
-    from heldout.exclusion import ExclusionList, Matches
+    from collections.abc import Mapping
+
+    from heldout.exclusion import ExclusionList, Kind, Matches
     from heldout.records import Assurance
 
 
@@ -32,13 +34,13 @@ def check_one(text: str, exclusions: "ExclusionList") -> dict[str, Any]:
     from heldout.records import ASSURANCES
     from heldout.urls import canonical_key
 
-    answers: dict[str, Matches]
+    answers: Mapping[Kind, Matches]
     path = Path(text)
     if "://" in text or not path.is_file():
         if "://" not in text:
             raise InputError(f"{plain(text)} is neither a file nor a URL with http:// or https://")
         canonical_key(text)  # a URL that cannot be looked up is not "not listed"
-        answers = {"url": exclusions.lookup_urls([text])}
+        answers = exclusions.lookup_urls([text])
     else:
         answers = _check_picture(path, exclusions)
     for kind, matches in answers.items():
@@ -52,7 +54,7 @@ def check_one(text: str, exclusions: "ExclusionList") -> dict[str, Any]:
     return {"what": text, "is_opted_out": False, "rule": None}
 
 
-def _check_picture(path: Path, exclusions: "ExclusionList") -> "dict[str, Matches]":
+def _check_picture(path: Path, exclusions: "ExclusionList") -> "Mapping[Kind, Matches]":
     try:
         from heldout.pictures import fingerprint
     except ImportError as error:

@@ -1,12 +1,14 @@
 """An exclusion list in memory: verified as it is opened, then asked in batches.
 
-Only what counts is loaded: entries with the preference `train-ai=n` and at least the assurance asked for. URLs are
-looked up by the first 64 bits of SHA-256 of their canonical key, pictures by SHA-256 of their bytes or by PDQ
-(`heldout.fingerprints`). Format of the files: docs/formats/exclusion-list.md.
+Only what counts is loaded: entries of at least the assurance asked for. Those with the preference `train-ai=n` exclude;
+those with `train-ai=y` are kept apart as `grants`, for whoever trains only on what was granted. Addresses are looked up
+by the first 64 bits of SHA-256 of their canonical key, by the folders and by the hosts that cover them, in one pass
+(`heldout.kernel`); pictures by SHA-256 of their bytes or by PDQ (`heldout.fingerprints`). Format of the files:
+docs/formats/exclusion-list.md.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,26 +17,24 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from heldout.errors import VerificationError
 from heldout.fingerprints import MIN_QUALITY, PDQ_BYTES
-from heldout.kernel import KeyIndex, keys_of
+from heldout.kernel import AddressIndex
+from heldout.list_tables import SCHEMAS, TableName, check_sorted, fixed_bytes, read_table, table_of
 from heldout.manifest import ListFile
 from heldout.pdq_index import PdqIndex
 from heldout.records import ASSURANCES, Assurance
-from heldout.stored import Doubts, StoredVersion, check_digest, verify_current
+from heldout.stored import Doubts, StoredVersion, check_content, verify_current, verify_published
 
-Kind = Literal["url", "sha256", "pdq"]
-"""How a sample met an entry: same canonical URL, same bytes, or a copy by PDQ."""
+Kind = Literal["url", "prefix", "host", "sha256", "pdq"]
+"""How a sample met an entry: same canonical URL, below its folder, on its host, same bytes, or a copy by PDQ."""
+
+ADDRESS_KINDS: Final[tuple[Kind, ...]] = ("url", "prefix", "host")
 
 NO_RULE: Final = -1
 _EPOCH: Final = date(1970, 1, 1).toordinal()
-_OPTED_OUT: Final = 0  # preference code of train-ai=n; 1 is train-ai=y, which excludes nothing
-
-_COMMON: Final = {"preference": pa.uint8(), "assurance": pa.uint8(), "since": pa.date32()}
-URL_COLUMNS: Final = {"key": pa.uint64(), **_COMMON}
-IMAGE_COLUMNS: Final = {"pdq": pa.binary(PDQ_BYTES), "quality": pa.uint8(), "sha256": pa.binary(32), **_COMMON}
+_OPTED_OUT: Final = 0  # preference code of train-ai=n
+_GRANTED: Final = 1  # of train-ai=y
 
 
 @dataclass(frozen=True)
@@ -89,40 +89,92 @@ class Matches:
         return date.fromordinal(_EPOCH + int(self.since[position]))
 
 
-@dataclass(frozen=True)
-class _Entries:
-    """What every entry carries, in one order for each table."""
+class Rules:
+    """Entries of one preference, ready to be asked."""
 
-    assurance: npt.NDArray[np.uint8]
-    since: npt.NDArray[np.int32]
+    def __init__(self, tables: Mapping[TableName, pa.Table]) -> None:
+        """Load entries: of each table all that are in force, sorted as the list has them."""
+        self.tables = tables
+        """The entries themselves."""
+        self._entries = {name: _Entries.of(table) for name, table in tables.items()}
+        prefixes, hosts = self._entries["prefix"], self._entries["host"]
+        self._addresses = AddressIndex(
+            tables["url"]["key"].to_numpy(),
+            (tables["prefix"]["prefix"], prefixes.assurance),
+            (tables["host"]["host"], hosts.assurance),
+        )
+        images = tables["image"]
+        self._sha256_index = _DigestIndex(images["sha256"], self._entries["image"].assurance)
+        quality = images["quality"].to_numpy()
+        self._pdq_rows = np.flatnonzero(quality >= MIN_QUALITY)
+        self._pdq_index = PdqIndex(fixed_bytes(images["pdq"], PDQ_BYTES)[self._pdq_rows])
 
-    def answer(self, rule: npt.NDArray[np.int64], unreadable: npt.NDArray[np.bool_] | None = None) -> Matches:
-        found = rule != NO_RULE
-        assurance = np.zeros(len(rule), np.uint8)
-        since = np.zeros(len(rule), np.int32)
-        assurance[found] = self.assurance[rule[found]]
-        since[found] = self.since[rule[found]]
-        return Matches(rule, assurance, since, np.zeros(len(rule), np.bool_) if unreadable is None else unreadable)
+    @property
+    def counts(self) -> dict[TableName, int]:
+        """Entries, by what they are about."""
+        return {name: len(entries.assurance) for name, entries in self._entries.items()}
+
+    @property
+    def has_pdq(self) -> bool:
+        """Whether any picture can be met by its PDQ, so that pictures are worth decoding."""
+        return len(self._pdq_rows) > 0
+
+    def lookup_urls(self, urls: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> dict[Kind, Matches]:
+        """Entries of addresses, under each of `ADDRESS_KINDS`.
+
+        Of several entries of one kind it is the best proved, then the nearest. A null has no entry. What has no
+        canonical key is `unreadable`, which all three kinds say alike.
+        """
+        column = urls if isinstance(urls, pa.Array | pa.ChunkedArray) else pa.array(map(_utf8, urls), pa.string())
+        found = self._addresses.find(column)
+        unreadable = column.is_valid().to_numpy(zero_copy_only=False) & ~found.has_key
+        return {
+            "url": self._entries["url"].answer(found.url, unreadable),
+            "prefix": self._entries["prefix"].answer(found.prefix, unreadable),
+            "host": self._entries["host"].answer(found.host, unreadable),
+        }
+
+    def lookup_sha256(self, digests: Sequence[bytes | None]) -> Matches:
+        """Entries of pictures with these very bytes. None, and what is not 32 bytes, has no entry."""
+        return self._entries["image"].answer(self._sha256_index.lookup(digests))
+
+    def lookup_pdq(self, pdq: npt.NDArray[np.uint8], quality: npt.NDArray[np.uint8]) -> Matches:
+        """Entries of pictures of which these are copies, nearest first.
+
+        Args:
+            pdq: (n, 8, 32) uint8, all orientations.
+            quality: (n,) uint8.
+        """
+        rule = np.full(len(pdq), NO_RULE, np.int64)
+        asked = np.flatnonzero(np.asarray(quality) >= MIN_QUALITY)
+        index, _ = self._pdq_index.nearest(pdq[asked])
+        found = index != NO_RULE
+        rule[asked[found]] = self._pdq_rows[index[found]]
+        return self._entries["image"].answer(rule)
 
 
-class ExclusionList:
-    """The entries of one version of a list that exclude something."""
+class ExclusionList(Rules):
+    """One version of a list: the entries that exclude, and beside them those that grant."""
 
     def __init__(
-        self, version: StoredVersion, urls: pa.Table, images: pa.Table, min_assurance: Assurance, as_of: date | None
+        self,
+        version: StoredVersion,
+        tables: Mapping[TableName, pa.Table],
+        min_assurance: Assurance,
+        as_of: date | None,
     ) -> None:
         """Use `open`."""
         self._version = version
         self.min_assurance = min_assurance
         self.as_of = as_of
-        urls, images = (_in_force(table, min_assurance, as_of) for table in (urls, images))
-        self._key_index = KeyIndex(urls["key"].to_numpy())
-        self._urls = _Entries(urls["assurance"].to_numpy(), urls["since"].cast(pa.int32()).to_numpy())
-        self._images = _Entries(images["assurance"].to_numpy(), images["since"].cast(pa.int32()).to_numpy())
-        self._sha256_index = _DigestIndex(images["sha256"], self._images.assurance)
-        quality = images["quality"].to_numpy()
-        self._pdq_rows = np.flatnonzero(quality >= MIN_QUALITY)
-        self._pdq_index = PdqIndex(_fixed_bytes(images["pdq"], PDQ_BYTES)[self._pdq_rows])
+        excluding, granting = (
+            {name: _in_force(table, preference, min_assurance, as_of) for name, table in tables.items()}
+            for preference in (_OPTED_OUT, _GRANTED)
+        )
+        super().__init__(excluding)
+        self.grants = Rules(granting)
+        """The entries with the preference `train-ai=y`, to be asked as the list is. One excludes nothing, and takes
+        nothing back: what a `train-ai=n` entry of any kind excludes stays excluded."""
 
     @classmethod
     def open(
@@ -151,18 +203,39 @@ class ExclusionList:
             VerificationError: something is missing, damaged, forged or stale.
         """
         stored = verify_current(path, now=now or datetime.now(UTC), allow_unverified=allow_unverified, name=version)
-        doubts = Doubts(allowed=allow_unverified)
-        tables: dict[bool, list[pa.Table]] = {True: [], False: []}
+        return cls._load(stored, Doubts(allowed=allow_unverified), min_assurance, as_of)
+
+    @classmethod
+    def from_published(
+        cls, folder: Path, *, min_assurance: Assurance = "declared", as_of: date | None = None
+    ) -> "ExclusionList":
+        """Load what a registry on this machine published last, from the folder that it serves as `/list`.
+
+        Digests are checked and the log's proof, but no signature and no freshness: the files are the registry's own.
+
+        Args:
+            folder: with `metadata/`, `targets/` and `files/`.
+            min_assurance: leave weaker entries out.
+            as_of: leave out entries that were first declared after this day.
+
+        Raises:
+            NotFoundError: nothing was published there.
+            VerificationError: something is missing or damaged.
+        """
+        return cls._load(verify_published(folder), Doubts(), min_assurance, as_of)
+
+    @classmethod
+    def _load(
+        cls, stored: StoredVersion, doubts: Doubts, min_assurance: Assurance, as_of: date | None
+    ) -> "ExclusionList":
+        parts: dict[TableName, list[pa.Table]] = {name: [schema.empty_table()] for name, schema in SCHEMAS.items()}
         for name, file in sorted(stored.manifest.files.items()):
-            is_url = name.startswith("urls/")
-            tables[is_url].append(_read_file(stored, name, file, URL_COLUMNS if is_url else IMAGE_COLUMNS, doubts))
-        urls, images = (
-            pa.concat_tables([pa.schema(columns.items()).empty_table(), *tables[is_url]])
-            for is_url, columns in ((True, URL_COLUMNS), (False, IMAGE_COLUMNS))
-        )
-        _check_sorted(urls["key"].to_numpy())
+            parts[table_of(name)].append(_read_file(stored, name, file, doubts))
+        tables = {name: pa.concat_tables(part) for name, part in parts.items()}
+        for name, table in tables.items():
+            check_sorted(table, name)
         stored = replace(stored, doubts=(*stored.doubts, *doubts.reasons))
-        return cls(stored, urls, images, min_assurance, as_of)
+        return cls(stored, tables, min_assurance, as_of)
 
     @property
     def version(self) -> StoredVersion:
@@ -174,45 +247,25 @@ class ExclusionList:
         """Why not to trust this list; empty unless that was allowed."""
         return self._version.doubts
 
-    @property
-    def n_urls(self) -> int:
-        """Entries about URLs, loaded."""
-        return len(self._urls.assurance)
 
-    @property
-    def n_images(self) -> int:
-        """Entries about pictures, loaded."""
-        return len(self._images.assurance)
+@dataclass(frozen=True)
+class _Entries:
+    """What every entry carries, in one order for each table."""
 
-    @property
-    def has_pdq(self) -> bool:
-        """Whether any picture can be met by its PDQ, so that pictures are worth decoding."""
-        return len(self._pdq_rows) > 0
+    assurance: npt.NDArray[np.uint8]
+    since: npt.NDArray[np.int32]
 
-    def lookup_urls(self, urls: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> Matches:
-        """Entries of URLs. A null has no entry; what has no canonical key is `unreadable`."""
-        column = urls if isinstance(urls, pa.Array | pa.ChunkedArray) else pa.array(map(_utf8, urls), pa.string())
-        keys, has_key = keys_of(column)
-        rule = np.where(has_key, self._key_index.find(keys), NO_RULE)
-        return self._urls.answer(rule, column.is_valid().to_numpy(zero_copy_only=False) & ~has_key)
+    @classmethod
+    def of(cls, table: pa.Table) -> "_Entries":
+        return cls(table["assurance"].to_numpy(), table["since"].cast(pa.int32()).to_numpy())
 
-    def lookup_sha256(self, digests: Sequence[bytes | None]) -> Matches:
-        """Entries of pictures with these very bytes. None, and what is not 32 bytes, has no entry."""
-        return self._images.answer(self._sha256_index.lookup(digests))
-
-    def lookup_pdq(self, pdq: npt.NDArray[np.uint8], quality: npt.NDArray[np.uint8]) -> Matches:
-        """Entries of pictures of which these are copies, nearest first.
-
-        Args:
-            pdq: (n, 8, 32) uint8, all orientations.
-            quality: (n,) uint8.
-        """
-        rule = np.full(len(pdq), NO_RULE, np.int64)
-        asked = np.flatnonzero(np.asarray(quality) >= MIN_QUALITY)
-        index, _ = self._pdq_index.nearest(pdq[asked])
-        found = index != NO_RULE
-        rule[asked[found]] = self._pdq_rows[index[found]]
-        return self._images.answer(rule)
+    def answer(self, rule: npt.NDArray[np.int64], unreadable: npt.NDArray[np.bool_] | None = None) -> Matches:
+        found = np.flatnonzero(rule != NO_RULE)
+        assurance = np.zeros(len(rule), np.uint8)
+        since = np.zeros(len(rule), np.int32)
+        assurance[found] = self.assurance[rule[found]]
+        since[found] = self.since[rule[found]]
+        return Matches(rule, assurance, since, np.zeros(len(rule), np.bool_) if unreadable is None else unreadable)
 
 
 class _DigestIndex:
@@ -220,7 +273,7 @@ class _DigestIndex:
 
     def __init__(self, column: pa.ChunkedArray, assurance: npt.NDArray[np.uint8]) -> None:
         rows = np.flatnonzero(column.is_valid().to_numpy())
-        digests = _fixed_bytes(column.drop_null(), 32)
+        digests = fixed_bytes(column.drop_null(), 32)
         words = digests.view(">u8").astype(np.uint64)
         order = np.lexsort((-assurance[rows].astype(np.int16), words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
         self._rows = rows[order]
@@ -252,41 +305,21 @@ def sha256_of(value: str | bytes | None) -> bytes | None:
     return value if value is not None and len(value) == hashlib.sha256().digest_size else None
 
 
-def _in_force(table: pa.Table, min_assurance: Assurance, as_of: date | None) -> pa.Table:
-    preference, assurance = table["preference"].to_numpy(), table["assurance"].to_numpy()
-    mask = (preference == _OPTED_OUT) & (assurance >= ASSURANCES.index(min_assurance))
+def _in_force(table: pa.Table, preference: int, min_assurance: Assurance, as_of: date | None) -> pa.Table:
+    mask = (table["preference"].to_numpy() == preference) & (
+        table["assurance"].to_numpy() >= ASSURANCES.index(min_assurance)
+    )
     if as_of is not None:
         mask &= table["since"].cast(pa.int32()).to_numpy() <= as_of.toordinal() - _EPOCH
     return table.filter(pa.array(mask))
 
 
-def _read_file(
-    stored: StoredVersion, name: str, file: ListFile, columns: dict[str, pa.DataType], doubts: Doubts
-) -> pa.Table:
+def _read_file(stored: StoredVersion, name: str, file: ListFile, doubts: Doubts) -> pa.Table:
     path = stored.folder.data_file(file)
-    try:
-        with path.open("rb") as stream:
-            doubts.check(lambda: check_digest(stream, file, f"{path} ({name})"))
-            table = pq.ParquetFile(stream).read(columns=list(columns))
-    except (OSError, pa.ArrowException) as error:
-        raise VerificationError(f"{path} ({name}) cannot be read ({error}): pull the list again") from error
-    if not table.schema.equals(pa.schema(columns.items())):
-        raise VerificationError(f"{path} ({name}) does not have the columns of its format, but {table.schema.names}")
-    n_rows = table.num_rows
-    if n_rows != file.count:
-        doubts.check(
-            lambda: _refuse(f"{path} ({name}) has {n_rows} entries instead of {file.count}: pull the list again")
-        )
+    shown = f"{path} ({name})"
+    table = read_table(path, table_of(name), shown)
+    doubts.check(lambda: check_content(table, name, file, shown))
     return table
-
-
-def _check_sorted(keys: npt.NDArray[np.uint64]) -> None:
-    if len(keys) > 1 and not (keys[:-1] < keys[1:]).all():
-        raise VerificationError("the list's URL keys are not in order, so that lookups would miss some: pull it again")
-
-
-def _refuse(message: str) -> None:
-    raise VerificationError(message)
 
 
 def _utf8(url: str | None) -> str | None:
@@ -297,15 +330,3 @@ def _utf8(url: str | None) -> str | None:
     except UnicodeEncodeError:
         return ""
     return url
-
-
-def _fixed_bytes(column: pa.ChunkedArray, width: int) -> npt.NDArray[np.uint8]:
-    """(n, width) uint8 of a fixed_size_binary column without nulls."""
-    chunks: Iterable[pa.Array] = column.chunks
-    parts = [
-        np.frombuffer(chunk.buffers()[1], np.uint8)[chunk.offset * width : (chunk.offset + len(chunk)) * width]
-        for chunk in chunks
-        if len(chunk)
-    ]
-    data = np.concatenate(parts) if parts else np.empty(0, np.uint8)
-    return data.reshape(-1, width)

@@ -1,26 +1,51 @@
 """What becomes of a batch of samples: kept, or dropped by which rule."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from heldout.exclusion import Kind, Matches
 
-KINDS: Final[tuple[Kind, ...]] = ("url", "sha256", "pdq")
+KINDS: Final[tuple[Kind, ...]] = ("url", "prefix", "host", "sha256", "pdq")
 """In order of precedence: a sample that several rules exclude is dropped by the first."""
+
+Reason = Kind | Literal["not-granted"]
+REASONS: Final[tuple[Reason, ...]] = (*KINDS, "not-granted")
+"""Why a sample is dropped: a rule, or, opt-in only, that there is none which grants it."""
+NOT_GRANTED: Final = len(KINDS)
 
 
 class Rule(NamedTuple):
     """Why one sample was dropped."""
 
-    kind: Kind
+    kind: Reason
     assurance: int
-    """Position in `records.ASSURANCES`."""
+    """Position in `records.ASSURANCES`; 0 of what is not granted."""
     since: int
-    """Days since 1970-01-01."""
+    """Days since 1970-01-01; 0 of what is not granted."""
+
+
+@dataclass(frozen=True)
+class Linked:
+    """What one form of a shard's samples tells the other: which it drops, by their keys."""
+
+    rules: Mapping[str, Rule]
+    keys: AbstractSet[str]
+    """Of all its samples."""
+    are_numbers: bool = False
+    """Keys are integers there, and in the other form such as `000000001`."""
+
+    def key(self, name: str) -> str:
+        """The key of a sample of the other form."""
+        return str(int(name)) if self.are_numbers and name.isascii() and name.isdigit() else name
+
+
+ALONE: Final = Linked({}, frozenset())
+"""There is no other form."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +57,7 @@ class Decision:
     rows: npt.NDArray[np.int64]
     """(d,) Positions of what is dropped, ascending."""
     kind: npt.NDArray[np.uint8]
-    """(d,) Position in `KINDS`."""
+    """(d,) Position in `REASONS`."""
     assurance: npt.NDArray[np.uint8]
     """(d,)"""
     since: npt.NDArray[np.int32]
@@ -42,7 +67,7 @@ class Decision:
     def rules(self) -> list[Rule]:
         """Of what is dropped: d rules."""
         columns = (self.kind.tolist(), self.assurance.tolist(), self.since.tolist())
-        return [Rule(KINDS[kind], assurance, since) for kind, assurance, since in zip(*columns, strict=True)]
+        return [Rule(REASONS[kind], assurance, since) for kind, assurance, since in zip(*columns, strict=True)]
 
     def or_else(self, keys: Sequence[str | None], rules: Mapping[str, Rule]) -> "Decision":
         """Drop also those of the n samples whose key is in `rules`."""
@@ -57,7 +82,7 @@ class Decision:
         return Decision(
             kept,
             rows,
-            np.array([KINDS.index(name) for name in kind], np.uint8),
+            np.array([REASONS.index(name) for name in kind], np.uint8),
             np.array(assurance, np.uint8),
             np.array(since, np.int32),
         )
@@ -68,8 +93,14 @@ class Decision:
         return {key: rule for row, rule in pairs if (key := keys[row]) is not None}
 
 
-def decide(answers: Mapping[Kind, Matches], n: int) -> Decision:
-    """Decide about n samples by the list's answers to each kind of question about them."""
+def decide(answers: Mapping[Kind, Matches], n: int, granted: npt.NDArray[np.bool_] | None = None) -> Decision:
+    """Decide about n samples by the list's answers to each kind of question about them.
+
+    Args:
+        answers: which rules exclude them.
+        n: number of samples.
+        granted: (n,) opt-in only: the others are dropped.
+    """
     kept = np.ones(n, dtype=np.bool_)
     parts = []
     for code, kind in enumerate(KINDS):
@@ -78,6 +109,10 @@ def decide(answers: Mapping[Kind, Matches], n: int) -> Decision:
             rows = np.flatnonzero(kept & matches.found)
             kept[rows] = False
             parts.append((rows, np.full(len(rows), code), matches.assurance[rows], matches.since[rows]))
+    if granted is not None:
+        rows = np.flatnonzero(kept & ~granted)
+        kept[rows] = False
+        parts.append((rows, np.full(len(rows), NOT_GRANTED), np.zeros(len(rows)), np.zeros(len(rows))))
     rows, kinds, assurance, since = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(rows)
     return Decision(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from heldout.errors import InputError
 from heldout.exclusion import ExclusionList, Kind, Matches, sha256_of
+from heldout.filtering_columns import is_url_name
 from heldout.fingerprints import N_ORIENTATIONS, PDQ_BYTES
 
 PICTURE_SUFFIXES: Final = frozenset({"avif", "bmp", "gif", "jfif", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
@@ -28,6 +29,8 @@ class Evidence:
 
     fingerprint: Fingerprinter | None = None
     """None if the list has no picture to compare, or there are none."""
+    url_column: str | None = None
+    """A field of addresses, besides `url`."""
     urls: list[tuple[int, str]] = field(default_factory=list)
     digests: list[tuple[int, bytes]] = field(default_factory=list)
     hashes: list[tuple[int, npt.NDArray[np.uint8], int]] = field(default_factory=list)
@@ -62,7 +65,7 @@ class Evidence:
     def look_at_fields(self, fields: dict[str, Any], number: int) -> None:
         """Take the URL and the digest of fields named so."""
         for name, value in fields.items():
-            if name.lower() == "url" and isinstance(value, str):
+            if (is_url_name(name, None) or name == self.url_column) and isinstance(value, str):
                 self.urls.append((number, value))
             elif name.lower() == "sha256" and isinstance(value, str | bytes):
                 self.look_at_digest(value, number)
@@ -76,7 +79,7 @@ class Evidence:
     def answers(self, n_samples: int, exclusions: ExclusionList) -> dict[Kind, Matches]:
         """The list's answers, one per sample and kind."""
         urls = exclusions.lookup_urls([url for _, url in self.urls])
-        self.unreadable_urls |= {self.urls[i][0] for i in np.flatnonzero(urls.unreadable)}
+        self.unreadable_urls |= {self.urls[i][0] for i in np.flatnonzero(urls["url"].unreadable)}
         self.unreadable_urls |= set(range(n_samples)).difference(number for number, _ in self.urls)
         digests = exclusions.lookup_sha256([digest for _, digest in self.digests])
         hashes = exclusions.lookup_pdq(
@@ -84,10 +87,19 @@ class Evidence:
             np.array([quality for _, _, quality in self.hashes], dtype=np.uint8),
         )
         return {
-            "url": urls.grouped([number for number, _ in self.urls], n_samples),
+            **{kind: matches.grouped([number for number, _ in self.urls], n_samples) for kind, matches in urls.items()},
             "sha256": digests.grouped([number for number, _ in self.digests], n_samples),
             "pdq": hashes.grouped([number for number, _, _ in self.hashes], n_samples),
         }
+
+
+def granted_samples(
+    exclusions: ExclusionList, urls: Sequence[str | None] | pa.Array | pa.ChunkedArray, min_assurance: Assurance
+) -> npt.NDArray[np.bool_]:
+    """(n,) Which of n addresses are granted by an entry that is proved at least so well."""
+    weakest = ASSURANCES.index(min_assurance)
+    found = exclusions.grants.lookup_urls(urls).values()
+    return np.logical_or.reduce([matches.found & (matches.assurance >= weakest) for matches in found])
 
 
 def fingerprinter(exclusions: ExclusionList) -> Fingerprinter | None:

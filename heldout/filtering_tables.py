@@ -43,9 +43,11 @@ def decide_rows(batch: pa.Table, columns: Columns, exclusions: ExclusionList) ->
     has_url = np.zeros(batch.num_rows, dtype=np.bool_)
     for position in columns.urls:
         column = batch.column(position)
-        matches = exclusions.lookup_urls(_urls(column))
-        has_url |= column.is_valid().to_numpy() & ~matches.unreadable
-        answers["url"] = answers["url"].or_else(matches) if "url" in answers else matches
+        found = exclusions.lookup_urls(_urls(column))
+        has_url |= column.is_valid().to_numpy() & ~found["url"].unreadable
+        answers |= {
+            kind: answers[kind].or_else(matches) if kind in answers else matches for kind, matches in found.items()
+        }
     for position in columns.sha256:
         matches = exclusions.lookup_sha256(_digests(batch.column(position)))
         answers["sha256"] = answers["sha256"].or_else(matches) if "sha256" in answers else matches

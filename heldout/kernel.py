@@ -6,6 +6,7 @@ what `urls/*.parquet` of the exclusion list holds.
 """
 
 import importlib
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Final
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from heldout import urls
 from heldout.errors import InputError
+from heldout.places import hosts_covering, prefixes_covering
 
 _kernel: ModuleType | None
 try:
@@ -123,3 +125,59 @@ class KeyIndex:
             return np.full(len(queries), -1, dtype=np.int64)
         at = np.minimum(np.searchsorted(self._keys, queries), len(self._keys) - 1)
         return np.where(self._keys[at] == queries, at, -1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class AddressRules:
+    """Which rules cover each of n addresses: positions in the three tables, -1 where none does."""
+
+    url: npt.NDArray[np.int64]
+    """(n,)"""
+    prefix: npt.NDArray[np.int64]
+    """(n,)"""
+    host: npt.NDArray[np.int64]
+    """(n,)"""
+    has_key: npt.NDArray[np.bool_]
+    """(n,) False for nulls and for what has no canonical key."""
+
+
+PlaceRules = tuple[pa.ChunkedArray, npt.NDArray[np.uint8]]
+"""(n,) texts, unique, and (n,) ranks: of several rules that cover an address the one of highest rank is found, of
+equal ones the nearest."""
+
+
+class AddressIndex:
+    """Rules about addresses, host names and folders, all looked up in one pass over a column."""
+
+    def __init__(self, keys: npt.NDArray[np.uint64], prefixes: PlaceRules, hosts: PlaceRules) -> None:
+        """Index sorted and unique (n,) uint64 `keys`, `prefixes` that end in a slash, and `hosts`."""
+        self._keys = KeyIndex(keys)
+        self._prefixes = _place_ranks(prefixes)
+        self._hosts = _place_ranks(hosts)
+
+    def find(self, column: pa.Array | pa.ChunkedArray) -> AddressRules:
+        """The rules of n addresses.
+
+        Raises:
+            InputError: the column does not hold strings.
+        """
+        keys, has_key = keys_of(column)
+        url = np.where(has_key, self._keys.find(keys), -1)
+        prefix, host = np.full(len(column), -1, np.int64), np.full(len(column), -1, np.int64)
+        if self._prefixes or self._hosts:
+            for row in np.flatnonzero(has_key):
+                key = urls.canonical_key(column[int(row)].as_py())
+                prefix[row] = _best(self._prefixes, prefixes_covering(key)[::-1])
+                host[row] = _best(self._hosts, hosts_covering(key))
+        return AddressRules(url, prefix, host, has_key)
+
+
+def _place_ranks(rules: PlaceRules) -> dict[str, tuple[int, int]]:
+    texts, ranks = rules
+    return {text: (place, int(ranks[place])) for place, text in enumerate(texts.to_pylist())}
+
+
+def _best(rules: dict[str, tuple[int, int]], covering: list[str]) -> int:
+    """Of the rules, nearest first, that of highest rank; -1 if none is there."""
+    found = [rules[text] for text in covering if text in rules]
+    return max(found, key=lambda rule: rule[1])[0] if found else -1

@@ -13,23 +13,35 @@ from typing import Any
 from heldout.checkpoint import from_base64, to_base64
 from heldout.errors import VerificationError
 from heldout.leaves import canonical_json, format_at, parse_at, parse_canonical_json
+from heldout.list_tables import SCHEMAS, table_of
 from heldout.merkle import HASH_SIZE
 
-MANIFEST_FORMAT = "heldout-exclusion-list/1"
+MANIFEST_FORMAT = "heldout-exclusion-list/2"
 _HEX256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_FILE_NAME = re.compile(r"urls/[0-9a-f]{3}\.parquet|images\.parquet", re.ASCII)
+_FILE_NAME = re.compile(r"urls/[0-9a-f]{3}\.parquet|(?:prefixes|hosts|images)\.parquet", re.ASCII)
 MAX_PREFIX_BITS = 12
 
 
 @dataclass(frozen=True)
 class ListFile:
-    """A data file, stored under its digest."""
+    """A data file. Servers have it under the digest of its bytes, a pulled list under that of its content."""
 
     sha256: bytes
     size: int
     """Bytes."""
     count: int
     """Rows."""
+    content: bytes
+    """SHA-256 of what its table says (`heldout.list_tables.content_digest`)."""
+
+
+@dataclass(frozen=True)
+class DeltaFile:
+    """What changed since the version before (`heldout.delta_files`), stored under its digest."""
+
+    sha256: bytes
+    size: int
+    """Bytes."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +76,12 @@ class Manifest:
     prefix_bits: int
     """URL files are split by this many first bits of the key."""
     files: dict[str, ListFile]
-    """By name: `urls/<3 hex>.parquet`, `images.parquet`."""
+    """By name: `urls/<3 hex>.parquet`, `prefixes.parquet`, `hosts.parquet`, `images.parquet`."""
     counts: dict[str, int]
-    """Entries by subject kind: `url`, `image`."""
+    """Entries by subject kind: `url`, `prefix`, `host`, `image`."""
     previous: PreviousVersion | None
+    delta: DeltaFile | None
+    """From the version before; None where there is none, or it would not be worth its bytes."""
 
 
 def format_manifest(manifest: Manifest) -> bytes:
@@ -86,10 +100,18 @@ def format_manifest(manifest: Manifest) -> bytes:
             },
             "prefix_bits": manifest.prefix_bits,
             "files": {
-                name: {"sha256": file.sha256.hex(), "size": file.size, "count": file.count}
+                name: {
+                    "sha256": file.sha256.hex(),
+                    "size": file.size,
+                    "count": file.count,
+                    "content": file.content.hex(),
+                }
                 for name, file in manifest.files.items()
             },
             "counts": manifest.counts,
+            "delta": None
+            if manifest.delta is None
+            else {"sha256": manifest.delta.sha256.hex(), "size": manifest.delta.size},
             "previous": None
             if manifest.previous is None
             else {"version": manifest.previous.version, "sha256": manifest.previous.sha256.hex()},
@@ -125,7 +147,7 @@ def manifest_sha256(data: bytes) -> bytes:
 
 
 def _from_json(fields: dict[str, Any]) -> Manifest:
-    log, previous = fields["log"], fields["previous"]
+    log, previous, delta = fields["log"], fields["previous"], fields["delta"]
     root = from_base64(log["root"])
     if len(root) != HASH_SIZE:
         raise VerificationError(f"the list's manifest has a log root of {len(root)} bytes: expected {HASH_SIZE}")
@@ -136,13 +158,16 @@ def _from_json(fields: dict[str, Any]) -> Manifest:
         log=LogState(_text(log["origin"]), _text(log["vkey"]), _natural(log["size"]), root),
         prefix_bits=_natural(fields["prefix_bits"]),
         files={
-            name: ListFile(_digest(file["sha256"]), _natural(file["size"]), _natural(file["count"]))
+            name: ListFile(
+                _digest(file["sha256"]), _natural(file["size"]), _natural(file["count"]), _digest(file["content"])
+            )
             for name, file in fields["files"].items()
         },
         counts={_text(kind): _natural(count) for kind, count in fields["counts"].items()},
         previous=None
         if previous is None
         else PreviousVersion(_natural(previous["version"], 1), _digest(previous["sha256"])),
+        delta=None if delta is None else DeltaFile(_digest(delta["sha256"]), _natural(delta["size"])),
     )
 
 
@@ -150,12 +175,13 @@ def _check_counts(manifest: Manifest) -> None:
     unknown = [name for name in manifest.files if not _FILE_NAME.fullmatch(name)]
     if unknown or manifest.prefix_bits > MAX_PREFIX_BITS:
         raise VerificationError(f"the list's manifest names the file {unknown!r:.80}: this format has no such file")
-    n_urls = sum(file.count for name, file in manifest.files.items() if name.startswith("urls/"))
-    n_images = manifest.files["images.parquet"].count if "images.parquet" in manifest.files else 0
-    if manifest.counts != {"url": n_urls, "image": n_images}:
-        raise VerificationError(
-            f"the list's manifest counts {manifest.counts}, its files {n_urls} URLs, {n_images} images"
-        )
+    counts: dict[str, int] = dict.fromkeys(SCHEMAS, 0)
+    for name, file in manifest.files.items():
+        counts[table_of(name)] += file.count
+    if manifest.counts != counts:
+        raise VerificationError(f"the list's manifest counts {manifest.counts}, its files hold {counts}")
+    if manifest.delta is not None and manifest.previous is None:
+        raise VerificationError("the list's manifest has a delta from no version before: it was changed")
 
 
 def _natural(value: object, low: int = 0) -> int:

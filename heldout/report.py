@@ -39,7 +39,7 @@ class Tally:
     n_in: int = 0
     n_kept: int = 0
     dropped: Counter[tuple[Kind, int]] = field(default_factory=Counter)
-    """By rule kind and assurance code; a sample that several rules name counts for the first of url, sha256, pdq."""
+    """By rule kind and assurance code; a sample that several rules name counts for the first of `KINDS`."""
     n_unreadable_urls: int = 0
     """Samples with no URL, or one without a canonical key: not looked up by URL."""
     n_unreadable_pictures: int = 0

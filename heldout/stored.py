@@ -3,12 +3,12 @@
     LIST/root.json                  the root metadata that is trusted
     LIST/UNVERIFIED                 there if that root was taken from the server itself, on first use
     LIST/versions/<name>/           metadata/, manifest.json, manifest.tlog-proof; never changed once there
-    LIST/files/<sha256>.parquet     data files, shared between versions
+    LIST/files/<content>.parquet    data files, shared between versions, by the digests of their content
     LIST/CURRENT                    name of the version in force; replaced last, in one step
 
 Reads only; `heldout.pull` writes. What a version must prove: the TUF chain from the trusted root to the manifest and
 its log proof (`heldout.trust`); the manifest's digest is a `list` entry of the log it names; each data file has the
-digest the manifest gives.
+content the manifest gives.
 """
 
 import hashlib
@@ -19,12 +19,15 @@ from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Final, TypeVar
 
+import pyarrow as pa
+
 from heldout.checkpoint import Checkpoint, Verifier
 from heldout.errors import InputError, NotFoundError, VerificationError
 from heldout.leaves import ListLeaf, parse_leaf
+from heldout.list_tables import content_digest, table_of
 from heldout.manifest import ListFile, Manifest, manifest_sha256, parse_manifest
 from heldout.receipts import TlogProof, parse_tlog_proof, verify_tlog_proof
-from heldout.trust import TrustedSet, verify_metadata
+from heldout.trust import TrustedSet, read_published, verify_metadata
 from heldout.urls import CANONICALISATION
 
 MANIFEST: Final = "manifest.json"
@@ -66,7 +69,7 @@ class ListFolder:
 
     def data_file(self, file: ListFile) -> Path:
         """Where a data file is kept."""
-        return self.files / f"{file.sha256.hex()}.parquet"
+        return self.files / f"{file.content.hex()}.parquet"
 
     def current_name(self) -> str:
         """Name of the version in force.
@@ -83,6 +86,15 @@ class ListFolder:
         if not name or name.startswith(".") or not name.replace("-", "").isalnum():
             raise VerificationError(f"{self.current} does not name a version: pull the list again")
         return name
+
+
+@dataclass(frozen=True)
+class PublishedFolder(ListFolder):
+    """Paths of what a registry publishes, as far as a reader of one version needs them."""
+
+    def data_file(self, file: ListFile) -> Path:
+        """Where a data file is served."""
+        return self.files / f"{file.sha256.hex()}.parquet"
 
 
 @dataclass(frozen=True)
@@ -163,6 +175,24 @@ def check_canonicalisation(manifest: Manifest) -> None:
         )
 
 
+def check_content(table: pa.Table, name: str, file: ListFile, shown: str) -> None:
+    """Check that a data file's table says what was signed for.
+
+    Args:
+        table: as `heldout.list_tables.read_table` gives it.
+        name: of the file in the manifest.
+        file: what the manifest says of it.
+        shown: for messages.
+
+    Raises:
+        VerificationError: it does not.
+    """
+    if table.num_rows != file.count:
+        raise VerificationError(f"{shown} has {table.num_rows} entries instead of {file.count}: pull the list again")
+    if content_digest(table, table_of(name)) != file.content:
+        raise VerificationError(f"{shown} does not hold the entries that were signed for: pull the list again")
+
+
 def check_digest(stream: BufferedReader | BufferedRandom, file: ListFile, name: str) -> None:
     """Check the size and digest of all of a data file, and leave it at its start.
 
@@ -218,6 +248,32 @@ def verify_current(
     manifest = parse_manifest(data)
     check_canonicalisation(manifest)
     return StoredVersion(folder, name, manifest, manifest_sha256(data), proved, tuple(doubts.reasons))
+
+
+def verify_published(folder: Path) -> StoredVersion:
+    """The version that a registry published last, from the folder it serves as `/list`.
+
+    Digests and the log's proof are checked, signatures and freshness are not: the files are this machine's own.
+
+    Raises:
+        NotFoundError: nothing was published there.
+        VerificationError: something is missing or damaged.
+    """
+    if not (folder / "metadata" / "timestamp.json").exists():
+        raise NotFoundError(f"{folder} holds no published list: run python -m registry publish")
+    trusted = read_published(folder / "metadata")
+    data = {}
+    for name in (MANIFEST, PROOF):
+        target = trusted.targets.get(name)
+        if target is None:
+            raise VerificationError(f"the metadata in {folder} does not name {name}: publish again")
+        data[name] = _read(folder / "targets" / f"{target.hashes['sha256']}.{name}")
+        trusted.check_target(name, data[name])
+    logged = verify_logged(data[MANIFEST], data[PROOF])
+    check_canonicalisation(logged.manifest)
+    name = f"{logged.manifest.version}-{trusted.timestamp_version}"
+    proved = ProvedVersion(name, trusted, logged)
+    return StoredVersion(PublishedFolder(folder), name, logged.manifest, logged.sha256, proved, ())
 
 
 class Doubts:

@@ -100,6 +100,24 @@ def verify_metadata(trusted_root: bytes, folder: Path, *, now: datetime | None) 
     return TrustedSet(root.version, timestamp.version, expires_at, targets.targets)
 
 
+def read_published(folder: Path) -> TrustedSet:
+    """What the metadata of a publisher's own folder says, `timestamp.json` last written. Signatures are not checked.
+
+    Raises:
+        VerificationError: a file is missing or damaged.
+    """
+    root = _parse(Root, _read(folder / "root.json"), "root.json").signed
+    timestamp = _parse(Timestamp, _read(folder / "timestamp.json"), "timestamp.json").signed
+    number = timestamp.snapshot_meta.version
+    snapshot = _parse(Snapshot, _read(folder / f"{number}.snapshot.json"), "snapshot.json").signed
+    meta = snapshot.meta.get("targets.json")
+    if meta is None:
+        raise VerificationError("snapshot.json does not name targets.json: publish the list again")
+    targets = _parse(Targets, _read(folder / f"{meta.version}.targets.json"), "targets.json").signed
+    expires_at = min(signed.expires for signed in (root, timestamp, snapshot, targets))
+    return TrustedSet(root.version, timestamp.version, expires_at, targets.targets)
+
+
 def _load_root(data: bytes, previous: Root | None, name: str) -> Root:
     metadata = _parse(Root, data, name)
     root = metadata.signed

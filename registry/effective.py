@@ -26,12 +26,15 @@ from heldout.durable import replacing
 from heldout.errors import VerificationError
 from heldout.leaves import (
     PREFERENCES,
+    HostRule,
     ImageDigest,
     Leaf,
     ListLeaf,
     OptOutLeaf,
+    PrefixRule,
     UrlDigest,
     format_at,
+    kind_of,
     parse_at,
     parse_leaf,
 )
@@ -40,7 +43,7 @@ from heldout.records import ASSURANCES
 from heldout.replay import LoggedClaim, replay
 from heldout.tiles import TileReader, TreeGrower
 from registry import standings
-from registry.standings import IMAGE, SCHEMA, URL
+from registry.standings import CODES, SCHEMA
 
 ENTRIES_AT_ONCE: Final = 20_000
 """Entries that are held as objects at a time: some 50 MB."""
@@ -176,15 +179,15 @@ def effective_rows(claims: Mapping[str, LoggedClaim]) -> pa.Table:
         preference = PREFERENCES.index(claim.preference)
         since = claim.received_at.date().toordinal() - _EPOCH
         for subject, assurance in claim.effective():
-            what: tuple[int, bytes, bytes | None, int]
+            what: tuple[bytes | None, str | None, bytes | None, int]
             match subject:
                 case UrlDigest(key):
-                    what = (URL, key, None, 0)
+                    what = (key, None, None, 0)
                 case ImageDigest(pdq, quality, sha256):
-                    what = (IMAGE, pdq, sha256, quality)
-                case _:
-                    continue
-            row = (claim_id, *what, preference, ASSURANCES.index(assurance), since)
+                    what = (pdq, None, sha256, quality)
+                case PrefixRule(place) | HostRule(place):
+                    what = (None, place, None, 0)
+            row = (claim_id, CODES[kind_of(subject)], *what, preference, ASSURANCES.index(assurance), since)
             for column, value in zip(columns.values(), row, strict=True):
                 column.append(value)
     return pa.table(columns, schema=SCHEMA)

@@ -5,12 +5,14 @@ Format: docs/formats/exclusion-list.md.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heldout.list_tables import STANDING, TableName, content_digest
 from heldout.manifest import MAX_PREFIX_BITS, ListFile, LogState, Manifest, PreviousVersion, format_manifest
 from heldout.urls import CANONICALISATION
 from registry.effective import EffectiveLog
@@ -40,8 +42,8 @@ class Version:
 
 def build_version(effective: EffectiveLog, log: LogState, previous: PreviousVersion | None) -> Version:
     """The version that a log of exactly these entries gives. Anyone with the log can make it and compare."""
-    files, prefix_bits = build_files(effective.rows)
-    n_images = files["images.parquet"].entry.count
+    tables = list_tables(effective.rows)
+    files, prefix_bits = build_files(tables)
     manifest = Manifest(
         version=previous.version + 1 if previous else 1,
         as_of=effective.as_of,
@@ -49,40 +51,49 @@ def build_version(effective: EffectiveLog, log: LogState, previous: PreviousVers
         log=log,
         prefix_bits=prefix_bits,
         files={name: file.entry for name, file in files.items()},
-        counts={"url": sum(file.entry.count for file in files.values()) - n_images, "image": n_images},
+        counts={name: table.num_rows for name, table in tables.items()},
         previous=previous,
+        delta=None,
     )
     return Version(manifest.version, format_manifest(manifest), files)
 
 
-def build_files(rows: pa.Table) -> tuple[dict[str, DataFile], int]:
+def build_files(tables: Mapping[TableName, pa.Table]) -> tuple[dict[str, DataFile], int]:
     """Data files by name, and the number of prefix bits of the URL files.
 
     Args:
-        rows: of `registry.standings.SCHEMA`, in any order.
+        tables: of the list, sorted.
     """
-    urls, images = list_tables(rows)
+    urls = tables["url"]
     prefix_bits = min(MAX_PREFIX_BITS, (len(urls) // KEYS_PER_FILE).bit_length())
     starts = np.arange((1 << prefix_bits) + 1, dtype=object) << (64 - prefix_bits)
     bounds = [*np.searchsorted(urls["key"].to_numpy(), starts[:-1].astype(np.uint64)), len(urls)]
     files = {
-        f"urls/{prefix:03x}.parquet": _data_file(urls[bounds[prefix] : bounds[prefix + 1]], delta_key=True)
+        f"urls/{prefix:03x}.parquet": data_file(urls[bounds[prefix] : bounds[prefix + 1]], "url")
         for prefix in range(1 << prefix_bits)
     }
-    return files | {"images.parquet": _data_file(images, delta_key=False)}, prefix_bits
+    files["prefixes.parquet"] = data_file(tables["prefix"], "prefix")
+    files["hosts.parquet"] = data_file(tables["host"], "host")
+    files["images.parquet"] = data_file(tables["image"], "image")
+    return files, prefix_bits
 
 
-def _data_file(table: pa.Table, *, delta_key: bool) -> DataFile:
+def data_file(table: pa.Table, name: TableName) -> DataFile:
+    """A table as a data file."""
     sink = pa.BufferOutputStream()
-    rest = [name for name in table.column_names if name not in {"key", "pdq", "sha256"}]
+    standing = list(STANDING) + (["quality"] if name == "image" else [])
+    encodings = {"url": {"key": "DELTA_BINARY_PACKED"}, "prefix": {"prefix": "DELTA_BYTE_ARRAY"}}
+    encodings["host"] = {"host": "DELTA_BYTE_ARRAY"}
+    digests = {"key", "pdq", "sha256"}
     pq.write_table(
         table,
         sink,
         row_group_size=ROW_GROUP_SIZE,
-        use_dictionary=rest,
-        column_encoding={"key": "DELTA_BINARY_PACKED"} if delta_key else None,
-        compression={name: "zstd" if name in rest else "none" for name in table.column_names},
+        use_dictionary=standing,
+        column_encoding=encodings.get(name),
+        compression={column: "none" if column in digests else "zstd" for column in table.column_names},
         store_schema=True,
     )
     data = sink.getvalue().to_pybytes()
-    return DataFile(data, ListFile(hashlib.sha256(data).digest(), len(data), table.num_rows))
+    entry = ListFile(hashlib.sha256(data).digest(), len(data), table.num_rows, content_digest(table, name))
+    return DataFile(data, entry)

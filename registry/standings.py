@@ -1,4 +1,4 @@
-"""What holds for each subject of the log, all at once: from effective rows to the exclusion list's two tables.
+"""What holds for each subject of the log, all at once: from effective rows to the exclusion list's four tables.
 
 A row is one subject of one claim that counts. Over the rows of one subject: per preference, the best assurance and the
 earliest day; `train-ai=n` holds unless a `train-ai=y` has a strictly better assurance: a claim that nobody proved
@@ -8,6 +8,7 @@ of one 64-bit key are excluded if either is. Normative: docs/formats/log.md §4.
 Sums are packed into one int64 each, so that "the best, and what belongs to it" is a single minimum or maximum.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -15,17 +16,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heldout.exclusion import IMAGE_COLUMNS, URL_COLUMNS
+from heldout.list_tables import SCHEMAS, TableName
 
-URL: Final = 0
-IMAGE: Final = 1
+CODES: Final[Mapping[TableName, int]] = {"url": 0, "image": 1, "prefix": 2, "host": 3}
+"""How `kind` is written."""
 SCHEMA: Final = pa.schema(
     {
         "claim": pa.string(),
-        "kind": pa.uint8(),  # URL or IMAGE: the data files have no room for places yet
-        "key": pa.binary(32),  # of an address, the SHA-256 of its canonical key; of a picture, its PDQ hash
+        "kind": pa.uint8(),  # of CODES
+        "key": pa.binary(32),  # of an address, the SHA-256 of its canonical key; of a picture, its PDQ hash; or null
+        "place": pa.string(),  # of a prefix or host, its text; or null
         "sha256": pa.binary(32),  # of a picture's file, or null
-        "quality": pa.uint8(),  # of a picture; 0 of an address
+        "quality": pa.uint8(),  # of a picture; 0 of the others
         "preference": pa.uint8(),  # position in leaves.PREFERENCES
         "assurance": pa.uint8(),  # position in records.ASSURANCES
         "since": pa.int32(),  # days since 1970-01-01
@@ -41,25 +43,31 @@ _MOST_ASSURANCE = 255
 Ints = npt.NDArray[np.int64]
 
 
-def list_tables(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The tables of addresses and of pictures, sorted as the list has them.
+def list_tables(rows: pa.Table) -> dict[TableName, pa.Table]:
+    """The list's tables, sorted as the list has them.
 
     Args:
         rows: of `SCHEMA`, in any order.
     """
-    by_preference = rows.group_by(["kind", "key", "sha256", "preference"]).aggregate(
+    of_kind = {name: rows.filter(pc.equal(rows["kind"], code)) for name, code in CODES.items()}
+    return {
+        "url": _url_table(_holding(of_kind["url"], "key")),
+        "prefix": _place_table(_holding(of_kind["prefix"], "place"), "prefix"),
+        "host": _place_table(_holding(of_kind["host"], "place"), "host"),
+        "image": _image_table(_holding(of_kind["image"], "key", "sha256")),
+    }
+
+
+def _holding(rows: pa.Table, *subject: str) -> pa.Table:
+    """What holds for each subject, which these columns name: `packed_max`, and `quality_max_max`."""
+    by_preference = rows.group_by([*subject, "preference"]).aggregate(
         [("assurance", "max"), ("since", "min"), ("quality", "max")]
     )
     assurance, preference = _ints(by_preference["assurance_max"]), _ints(by_preference["preference"])
     # Among equals of assurance the smaller preference, train-ai=n, is the greater number.
     packed = (assurance * 2 + 1 - preference) << _DAY_BITS | (_ints(by_preference["since_min"]) + _DAY_ZERO)
-    by_subject = (
-        by_preference.append_column("packed", pa.array(packed))
-        .group_by(["kind", "key", "sha256"])
-        .aggregate([("packed", "max"), ("quality_max", "max")])
-    )
-    is_image = pc.equal(by_subject["kind"], IMAGE)
-    return _url_table(by_subject.filter(pc.invert(is_image))), _image_table(by_subject.filter(is_image))
+    with_sums = by_preference.append_column("packed", pa.array(packed))
+    return with_sums.group_by(list(subject)).aggregate([("packed", "max"), ("quality_max", "max")])
 
 
 def _url_table(subjects: pa.Table) -> pa.Table:
@@ -71,7 +79,13 @@ def _url_table(subjects: pa.Table) -> pa.Table:
     keys = keys[order]
     order = order[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(order) else order
     columns = {"key": _first_bits(subjects["key"])[order], **_standing(preference, assurance, since, order)}
-    return pa.table(columns, schema=pa.schema(URL_COLUMNS.items()))
+    return pa.table(columns, schema=SCHEMAS["url"])
+
+
+def _place_table(subjects: pa.Table, name: TableName) -> pa.Table:
+    order = _ints(pc.sort_indices(subjects, sort_keys=[("place", "ascending")]))
+    places = subjects["place"].take(pa.array(order))
+    return pa.table({name: places, **_standing(*_unpacked(subjects), order)}, schema=SCHEMAS[name])
 
 
 def _image_table(subjects: pa.Table) -> pa.Table:
@@ -85,7 +99,7 @@ def _image_table(subjects: pa.Table) -> pa.Table:
         "sha256": taken["sha256"],
         **_standing(*_unpacked(subjects), order),
     }
-    return pa.table(columns, schema=pa.schema(IMAGE_COLUMNS.items()))
+    return pa.table(columns, schema=SCHEMAS["image"])
 
 
 def _unpacked(subjects: pa.Table) -> tuple[Ints, Ints, Ints]:

@@ -55,7 +55,7 @@ def main(folder: Path, keys: list[str]) -> None:
     manifest = (version / "manifest.json").read_bytes()
     check_log_proof(manifest, (version / "manifest.tlog-proof").read_text())
     fields = json.loads(manifest)
-    require(fields["format"] == "heldout-exclusion-list/1")
+    require(fields["format"] == "heldout-exclusion-list/2")
     require(fields["canonicalisation"] == "heldout-url/1")
     columns: dict[str, list[int]] = {"key": [], "preference": [], "assurance": []}
     since = []

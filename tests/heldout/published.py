@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,9 +21,9 @@ from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from heldout.checkpoint import Checkpoint, Signer, format_checkpoint, sign_note, to_base64
-from heldout.exclusion import IMAGE_COLUMNS, URL_COLUMNS
 from heldout.layout import iter_new_tiles
 from heldout.leaves import ListLeaf, format_leaf
+from heldout.list_tables import SCHEMAS
 from heldout.merkle import inclusion_proof, leaf_hash, root_of
 from heldout.records import ASSURANCES, Assurance
 from heldout.urls import canonical_key, key_digest
@@ -63,7 +64,7 @@ def url_table(rules: list[UrlRule]) -> pa.Table:
             "assurance": [ASSURANCES.index(rule.assurance) for _, rule in rows],
             "since": [rule.since for _, rule in rows],
         },
-        schema=pa.schema(URL_COLUMNS.items()),
+        schema=SCHEMAS["url"],
     )
 
 
@@ -78,8 +79,53 @@ def image_table(rules: list[ImageRule]) -> pa.Table:
             "assurance": [ASSURANCES.index(rule.assurance) for rule in rules],
             "since": [rule.since for rule in rules],
         },
-        schema=pa.schema(IMAGE_COLUMNS.items()),
+        schema=SCHEMAS["image"],
     )
+
+
+@dataclass(frozen=True)
+class PlaceRule:
+    """Of a host, or of a folder if there is a slash."""
+
+    place: str
+    assurance: Assurance = "host"
+    preference: int = 0
+    since: date = date(2026, 11, 3)
+
+
+def place_table(rules: list[PlaceRule], name: Literal["prefix", "host"]) -> pa.Table:
+    rules = sorted((rule for rule in rules if ("/" in rule.place) == (name == "prefix")), key=lambda rule: rule.place)
+    return pa.table(
+        {
+            name: [rule.place for rule in rules],
+            "preference": [rule.preference for rule in rules],
+            "assurance": [ASSURANCES.index(rule.assurance) for rule in rules],
+            "since": [rule.since for rule in rules],
+        },
+        schema=SCHEMAS[name],
+    )
+
+
+def content_of(table: pa.Table, name: str) -> str:
+    """The content digest, a row and a value at a time."""
+    digest = hashlib.sha256(b"%s %d\n" % (name.encode(), table.num_rows))
+    for column, values in table.to_pydict().items():
+        kind = table.schema.field(column).type
+        if column == "sha256":
+            digest.update(bytes(value is not None for value in values))
+        for value in values:
+            match value:
+                case None:
+                    pass
+                case str():
+                    digest.update(value.encode() + b"\n")
+                case bytes():
+                    digest.update(value)
+                case date():
+                    digest.update((value - date(1970, 1, 1)).days.to_bytes(4, "little", signed=True))
+                case _:
+                    digest.update(value.to_bytes(kind.bit_width // 8, "little"))
+    return digest.hexdigest()
 
 
 @dataclass
@@ -106,6 +152,7 @@ class Site:
         self,
         urls: list[UrlRule] | None = None,
         images: list[ImageRule] | None = None,
+        places: list[PlaceRule] | None = None,
         *,
         n_other_leaves: int = 3,
         claimed_size: int | None = None,
@@ -122,13 +169,16 @@ class Site:
         root = root_of([leaf_hash(leaf) for leaf in self.leaves[:size]])
         url_rules, image_rules = url_table(urls or []), image_table(images or [])
         named = {"images.parquet": image_rules, **_by_prefix(url_rules, prefix_bits)}
+        named["prefixes.parquet"] = place_table(places or [], "prefix")
+        named["hosts.parquet"] = place_table(places or [], "host")
+        subjects = {"images.parquet": "image", "prefixes.parquet": "prefix", "hosts.parquet": "host"}
         data = {name: _parquet(table) for name, table in named.items()}
         counts = {name: table.num_rows for name, table in named.items()}
         if claimed_count is not None:
             counts["urls/000.parquet"] = claimed_count
         previous = {"version": self.version, "sha256": hashlib.sha256(self.manifest).hexdigest()}
         fields = {
-            "format": "heldout-exclusion-list/1",
+            "format": "heldout-exclusion-list/2",
             "version": self.version + 1,
             "as_of": "2026-11-22T01:02:03Z",
             "canonicalisation": self.canonicalisation,
@@ -140,10 +190,19 @@ class Site:
             },
             "prefix_bits": prefix_bits,
             "files": {
-                name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "count": counts[name]}
+                name: {
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                    "size": len(content),
+                    "count": counts[name],
+                    "content": content_of(named[name], subjects.get(name, "url")),
+                }
                 for name, content in data.items()
             },
-            "counts": {"url": sum(counts.values()) - counts["images.parquet"], "image": counts["images.parquet"]},
+            "counts": {
+                subject: sum(n for name, n in counts.items() if subjects.get(name, "url") == subject)
+                for subject in ("url", "prefix", "host", "image")
+            },
+            "delta": None,
             "previous": previous if self.version else None,
         }
         self.version += 1

@@ -16,11 +16,21 @@ from hypothesis import strategies as st
 
 from heldout.errors import InputError, NotFoundError, VerificationError
 from heldout.exclusion import ExclusionList, Matches, sha256_of
+from heldout.leaves import canonical_json
 from heldout.pull import pull
 from heldout.records import ASSURANCES, Assurance
 from heldout.stored import ListFolder, verify_current, verify_logged
 from tests.heldout.conftest import IMAGES, URLS
-from tests.heldout.published import BASE_URL, ImageRule, Site, UrlRule, some_pdq, url_table
+from tests.heldout.published import (
+    BASE_URL,
+    ImageRule,
+    PlaceRule,
+    Site,
+    UrlRule,
+    content_of,
+    some_pdq,
+    url_table,
+)
 
 
 def opened(
@@ -54,7 +64,7 @@ def test_urls_are_found_in_any_spelling_with_assurance_and_date(pulled: Path) ->
         "http://art.example/2.jpg?w=1",
     ]
     for urls in (asked, pa.array(asked), pa.chunked_array([asked[:2], asked[2:]])):
-        matches = exclusions.lookup_urls(urls)
+        matches = exclusions.lookup_urls(urls)["url"]
         assert matches.found.tolist() == [True, False, False, False, True]
         assert matches.unreadable.tolist() == [False, False, True, False, False]
         assert ASSURANCES[matches.assurance[4]] == "host"
@@ -62,14 +72,14 @@ def test_urls_are_found_in_any_spelling_with_assurance_and_date(pulled: Path) ->
 
 
 def test_text_that_is_not_unicode_is_unreadable(pulled: Path) -> None:
-    matches = ExclusionList.open(pulled).lookup_urls(["https://art.example/\ud800", "https://art.example/1.jpg"])
+    matches = ExclusionList.open(pulled).lookup_urls(["https://art.example/\ud800", "https://art.example/1.jpg"])["url"]
     assert matches.unreadable.tolist() == [True, False]
     assert matches.found.tolist() == [False, True]
 
 
 def test_no_questions_have_no_answers(pulled: Path) -> None:
     exclusions = ExclusionList.open(pulled)
-    assert len(exclusions.lookup_urls([]).found) == 0
+    assert len(exclusions.lookup_urls([])["url"].found) == 0
     assert len(exclusions.lookup_sha256([]).found) == 0
     assert len(exclusions.lookup_pdq(np.zeros((0, 8, 32), np.uint8), np.zeros(0, np.uint8)).found) == 0
 
@@ -107,8 +117,8 @@ def test_copies_are_found_within_the_distance_in_any_orientation(tmp_path: Path)
 def test_grants_exclude_nothing(tmp_path: Path) -> None:
     urls = [UrlRule("https://art.example/1.jpg", preference=1)]
     exclusions = opened(tmp_path, urls, [ImageRule(some_pdq(1), sha256=bytes(32), preference=1)])
-    assert (exclusions.n_urls, exclusions.n_images, exclusions.has_pdq) == (0, 0, False)
-    assert not exclusions.lookup_urls(["https://art.example/1.jpg"]).found.any()
+    assert (set(exclusions.counts.values()), exclusions.has_pdq) == ({0}, False)
+    assert not exclusions.lookup_urls(["https://art.example/1.jpg"])["url"].found.any()
     assert not exclusions.lookup_sha256([bytes(32)]).found.any()
 
 
@@ -117,7 +127,7 @@ def test_entries_weaker_than_asked_for_are_left_out(tmp_path: Path, level: int) 
     urls = [UrlRule(f"https://art.example/{name}", name) for name in ASSURANCES]
     images = [ImageRule(some_pdq(i), assurance=name) for i, name in enumerate(ASSURANCES)]
     exclusions = opened(tmp_path, urls, images, ASSURANCES[level])
-    found = exclusions.lookup_urls([rule.url for rule in urls]).found
+    found = exclusions.lookup_urls([rule.url for rule in urls])["url"].found
     assert found.tolist() == [i >= level for i in range(5)]
     pdq = np.concatenate([orientations(rule.pdq) for rule in images])
     assert exclusions.lookup_pdq(pdq, np.full(5, 99, np.uint8)).found.tolist() == [i >= level for i in range(5)]
@@ -158,15 +168,24 @@ def test_digests_are_read_as_data_sets_write_them(value: str | bytes | None, dig
 # --- opening ------------------------------------------------------------------------------------------------------
 
 
-def signed_files(pulled: Path) -> list[str]:
-    names = ["manifest.json", "manifest.tlog-proof"]
-    names += [f"metadata/{name}.json" for name in ("timestamp", "snapshot", "targets")]
-    return [f"versions/1-1/{name}" for name in names] + [f"files/{path.name}" for path in (pulled / "files").iterdir()]
+SIGNED = [
+    f"versions/1-1/{name}"
+    for name in (
+        "manifest.json",
+        "manifest.tlog-proof",
+        *(f"metadata/{role}.json" for role in ("timestamp", "snapshot", "targets")),
+    )
+]
 
 
-@pytest.mark.parametrize("which", range(7))
-def test_every_altered_byte_on_disk_is_noticed(pulled: Path, which: int) -> None:
-    path = pulled / signed_files(pulled)[which]
+def data_files(pulled: Path) -> dict[str, Path]:
+    files = ExclusionList.open(pulled).version.manifest.files
+    return {name: ListFolder(pulled).data_file(file) for name, file in files.items()}
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_every_altered_byte_on_disk_is_noticed(pulled: Path, name: str) -> None:
+    path = pulled / name
     good = path.read_bytes()
     for position in range(0, len(good), max(1, len(good) // 40)):
         path.write_bytes(good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :])
@@ -176,9 +195,25 @@ def test_every_altered_byte_on_disk_is_noticed(pulled: Path, which: int) -> None
     assert ExclusionList.open(pulled).doubts == ()
 
 
-@pytest.mark.parametrize("which", range(7))
+@pytest.mark.parametrize("name", ["urls/000.parquet", "prefixes.parquet", "hosts.parquet", "images.parquet"])
+def test_every_altered_byte_of_a_data_file_on_disk_is_noticed_or_changes_no_entry(pulled: Path, name: str) -> None:
+    path = data_files(pulled)[name]
+    good, entries = path.read_bytes(), pq.read_table(path)
+    n_noticed = 0
+    for position in range(0, len(good), max(1, len(good) // 200)):
+        path.write_bytes(good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :])
+        try:
+            ExclusionList.open(pulled)
+        except VerificationError:
+            n_noticed += 1
+        else:
+            assert pq.read_table(path).equals(entries)
+    assert n_noticed > 3
+
+
+@pytest.mark.parametrize("which", range(9))
 def test_every_missing_or_cut_file_on_disk_is_noticed(pulled: Path, which: int) -> None:
-    path = pulled / signed_files(pulled)[which]
+    path = [*(pulled / name for name in SIGNED), *data_files(pulled).values()][which]
     good = path.read_bytes()
     for bad in (good[:-1], b""):
         path.write_bytes(bad)
@@ -195,7 +230,7 @@ def test_missing_root_is_noticed_and_a_doubt_if_that_is_allowed(pulled: Path) ->
         ExclusionList.open(pulled)
     exclusions = ExclusionList.open(pulled, allow_unverified=True)
     assert len(exclusions.doubts) == 1
-    assert exclusions.lookup_urls([URLS[0].url]).found.all()
+    assert exclusions.lookup_urls([URLS[0].url])["url"].found.all()
 
 
 def test_root_of_another_registry_is_noticed(pulled: Path) -> None:
@@ -205,12 +240,14 @@ def test_root_of_another_registry_is_noticed(pulled: Path) -> None:
 
 
 def test_altered_data_file_is_a_doubt_if_that_is_allowed_unless_it_cannot_be_read(pulled: Path) -> None:
-    target = ListFolder(pulled).data_file(ExclusionList.open(pulled).version.manifest.files["urls/000.parquet"])
+    paths = data_files(pulled)
+    target, images = paths["urls/000.parquet"], paths["images.parquet"]
     good = target.read_bytes()
-    images = next(path for path in (pulled / "files").iterdir() if path != target)
-    images.write_bytes(images.read_bytes() + b"")
-    target.write_bytes(good.replace(b"ARROW:schema", b"ARROW:schemb"))
-    assert len(ExclusionList.open(pulled, allow_unverified=True).doubts) == 1
+    for rules in ([URLS[0]], [URLS[0], UrlRule("https://else.example/")]):
+        pq.write_table(url_table(rules), target)
+        with pytest.raises(VerificationError, match=r"entries"):
+            ExclusionList.open(pulled)
+        assert len(ExclusionList.open(pulled, allow_unverified=True).doubts) == 1
     target.write_bytes(good[:-1])
     with pytest.raises(VerificationError, match="cannot be read"):
         ExclusionList.open(pulled, allow_unverified=True)
@@ -231,8 +268,8 @@ def test_list_is_fresh_until_its_first_signature_expires(site: Site, pulled: Pat
 def test_version_of_before_can_be_opened_by_name(site: Site, pulled: Path, tmp_path: Path) -> None:
     site.publish([], IMAGES)
     pull(BASE_URL, pulled, transport=site.transport())
-    assert ExclusionList.open(pulled).n_urls == 0
-    assert ExclusionList.open(pulled, version="1-1").n_urls == 2
+    assert ExclusionList.open(pulled).counts["url"] == 0
+    assert ExclusionList.open(pulled, version="1-1").counts["url"] == 2
     assert tmp_path.exists()
 
 
@@ -254,8 +291,8 @@ def test_url_files_split_by_prefix_are_one_list(tmp_path: Path, prefix_bits: int
     site = Site().publish(urls, [], prefix_bits=prefix_bits)
     pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
     exclusions = ExclusionList.open(tmp_path / "list")
-    assert len(exclusions.version.manifest.files) == 2**prefix_bits + 1
-    matches = exclusions.lookup_urls([rule.url for rule in urls] + ["https://art.example/200"])
+    assert len(exclusions.version.manifest.files) == 2**prefix_bits + 3
+    matches = exclusions.lookup_urls([rule.url for rule in urls] + ["https://art.example/200"])["url"]
     assert matches.found.tolist() == [True] * 200 + [False]
     assert matches.assurance[:200].tolist() == [n % 5 for n in range(200)]
 
@@ -272,15 +309,22 @@ def test_unreadable_current_is_reported(pulled: Path) -> None:
         ExclusionList.open(pulled)
 
 
-def test_keys_out_of_order_are_refused_even_if_doubts_are_allowed(tmp_path: Path) -> None:
-    site = Site().publish(URLS, [])
+@pytest.mark.parametrize("name", ["urls/000.parquet", "hosts.parquet"])
+def test_entries_out_of_order_are_refused_even_if_doubts_are_allowed(tmp_path: Path, name: str) -> None:
+    site = Site().publish(URLS, [], [PlaceRule("jane.example"), PlaceRule("joe.example")])
+    old = json.loads(site.manifest)["files"][name]
     data = io.BytesIO()
-    pq.write_table(url_table(URLS).take([1, 0]), data)
-    old = site.files[f"list/files/{json.loads(site.manifest)['files']['urls/000.parquet']['sha256']}.parquet"]
-    sha256 = hashlib.sha256(data.getvalue()).hexdigest()
-    site.manifest = site.manifest.replace(hashlib.sha256(old).hexdigest().encode(), sha256.encode())
-    site.manifest = site.manifest.replace(b'"size":%d' % len(old), b'"size":%d' % len(data.getvalue()))
-    site.files[f"list/files/{sha256}.parquet"] = data.getvalue()
+    reversed_ = pq.read_table(io.BytesIO(site.files[f"list/files/{old['sha256']}.parquet"])).take([1, 0])
+    pq.write_table(reversed_, data)
+    new = {
+        "sha256": hashlib.sha256(data.getvalue()).hexdigest(),
+        "size": len(data.getvalue()),
+        "content": content_of(reversed_, "url" if name.startswith("urls") else "host"),
+    }
+    fields = json.loads(site.manifest)
+    fields["files"][name] |= new
+    site.manifest = canonical_json(fields)
+    site.files[f"list/files/{new['sha256']}.parquet"] = data.getvalue()
     site.log_manifest()
     site.sign()
     pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
@@ -292,7 +336,7 @@ def test_keys_out_of_order_are_refused_even_if_doubts_are_allowed(tmp_path: Path
 def test_list_can_be_copied_to_another_machine(pulled: Path, tmp_path: Path) -> None:
     shutil.copytree(pulled, tmp_path / "copy", symlinks=True)
     shutil.rmtree(pulled)
-    assert ExclusionList.open(tmp_path / "copy", now=datetime.now(UTC)).n_urls == 2
+    assert ExclusionList.open(tmp_path / "copy", now=datetime.now(UTC)).counts["url"] == 2
 
 
 def test_list_of_unknown_canonicalisation_is_not_read(site: Site, tmp_path: Path) -> None:

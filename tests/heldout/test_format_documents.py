@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from heldout.exclusion import IMAGE_COLUMNS, URL_COLUMNS
 from heldout.filtering import FilterOptions, filter_shards
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY
+from heldout.list_tables import IMAGE_COLUMNS, URL_COLUMNS
 from heldout.report import PREDICATE_TYPE
 from heldout.urls import canonical_key
 from tests.heldout.conftest import URLS

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from heldout.errors import VerificationError
 from heldout.leaves import canonical_json
 from heldout.manifest import (
+    DeltaFile,
     ListFile,
     LogState,
     Manifest,
@@ -21,23 +22,28 @@ from heldout.manifest import (
 )
 
 DIGESTS = st.binary(min_size=32, max_size=32)
-FILES = st.builds(ListFile, DIGESTS, st.integers(0, 2**40), st.integers(0, 2**40))
+FILES = st.builds(ListFile, DIGESTS, st.integers(0, 2**40), st.integers(0, 2**40), DIGESTS)
 MANIFEST = Manifest(
     version=3,
     as_of=datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC),
     canonicalisation="heldout-url/1",
     log=LogState("registry.example/log", "registry.example/log+00000000+AAAA", 7, b"\x01" * 32),
     prefix_bits=0,
-    files={"urls/000.parquet": ListFile(b"\x02" * 32, 900, 4), "images.parquet": ListFile(b"\x03" * 32, 800, 2)},
-    counts={"url": 4, "image": 2},
+    files={
+        "urls/000.parquet": ListFile(b"\x02" * 32, 900, 4, b"\x05" * 32),
+        "images.parquet": ListFile(b"\x03" * 32, 800, 2, b"\x06" * 32),
+        "hosts.parquet": ListFile(b"\x07" * 32, 700, 1, b"\x08" * 32),
+    },
+    counts={"url": 4, "prefix": 0, "host": 1, "image": 2},
     previous=PreviousVersion(2, b"\x04" * 32),
+    delta=DeltaFile(b"\x09" * 32, 80),
 )
 
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     urls = draw(st.dictionaries(st.integers(0, 4095).map("urls/{:03x}.parquet".format), FILES, max_size=3))
-    images = draw(FILES)
+    images, prefixes, hosts = draw(FILES), draw(FILES), draw(FILES)
     version = draw(st.integers(1, 10**6))
     return Manifest(
         version=version,
@@ -47,9 +53,15 @@ def manifests(draw: st.DrawFn) -> Manifest:
             draw(st.text(max_size=20)), draw(st.text(max_size=20)), draw(st.integers(0, 2**60)), draw(DIGESTS)
         ),
         prefix_bits=draw(st.integers(0, 12)),
-        files=urls | {"images.parquet": images},
-        counts={"url": sum(file.count for file in urls.values()), "image": images.count},
-        previous=draw(st.none() | st.builds(PreviousVersion, st.integers(1, 10**6), DIGESTS)),
+        files=urls | {"images.parquet": images, "prefixes.parquet": prefixes, "hosts.parquet": hosts},
+        counts={
+            "url": sum(file.count for file in urls.values()),
+            "prefix": prefixes.count,
+            "host": hosts.count,
+            "image": images.count,
+        },
+        previous=(previous := draw(st.none() | st.builds(PreviousVersion, st.integers(1, 10**6), DIGESTS))),
+        delta=draw(st.none() | st.builds(DeltaFile, DIGESTS, st.integers(0, 2**40))) if previous else None,
     )
 
 
@@ -67,7 +79,7 @@ def test_the_order_in_which_files_were_written_does_not_show() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": "heldout-exclusion-list/2"},
+        {"format": "heldout-exclusion-list/1"},
         {"version": 0},
         {"version": "3"},
         {"as_of": "yesterday"},
@@ -77,11 +89,13 @@ def test_the_order_in_which_files_were_written_does_not_show() -> None:
         {"prefix_bits": 13},
         {"prefix_bits": True},
         {"files": []},
-        {"files": {"../../etc/passwd": {"sha256": "0" * 64, "size": 1, "count": 6}}},
+        {"files": {"../../etc/passwd": {"sha256": "0" * 64, "size": 1, "count": 6, "content": "0" * 64}}},
         {"files": {"urls/000.parquet": {"sha256": "0" * 63, "size": 1, "count": 6}}},
-        {"counts": {"url": 5, "image": 2}},
-        {"counts": {"url": 4, "image": 2, "host": 0}},
+        {"counts": {"url": 5, "prefix": 0, "host": 1, "image": 2}},
+        {"counts": {"url": 4, "host": 1, "image": 2}},
         {"previous": {"version": 2}},
+        {"previous": None},
+        {"delta": {"sha256": "0" * 64}},
         {"canonicalisation": None},
     ],
 )

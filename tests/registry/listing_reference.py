@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from heldout.exclusion import IMAGE_COLUMNS, URL_COLUMNS
-from heldout.leaves import PREFERENCES, ImageDigest, LoggedSubject, UrlDigest
+from heldout.leaves import PREFERENCES, HostRule, ImageDigest, LoggedSubject, PrefixRule, UrlDigest
+from heldout.list_tables import SCHEMAS, TableName
 from heldout.records import ASSURANCES
 from heldout.replay import LoggedClaim
 
@@ -30,7 +30,7 @@ class Standing:
 
 
 def standings(claims: Iterable[LoggedClaim]) -> dict[LoggedSubject, Standing]:
-    """What holds for each subject that counts, places too (which the data files have no room for yet).
+    """What holds for each subject that counts.
 
     `train-ai=n` holds unless a `train-ai=y` was declared at a strictly higher assurance: a claim that nobody proved
     cannot lift another's. A picture that claims measured differently is one subject, of the highest quality.
@@ -60,11 +60,16 @@ def resolve(held: Iterable[Standing]) -> Standing:
     return max(held, key=lambda standing: (standing.assurance, -standing.preference))
 
 
-def tables_of(standing: Mapping[LoggedSubject, Standing]) -> tuple[pa.Table, pa.Table]:
-    """Of addresses and of pictures."""
-    urls = _url_table({subject: held for subject, held in standing.items() if isinstance(subject, UrlDigest)})
-    images = _image_table({subject: held for subject, held in standing.items() if isinstance(subject, ImageDigest)})
-    return urls, images
+def tables_of(standing: Mapping[LoggedSubject, Standing]) -> dict[TableName, pa.Table]:
+    """Of each kind of subject."""
+    return {
+        "url": _url_table({subject: held for subject, held in standing.items() if isinstance(subject, UrlDigest)}),
+        "prefix": _place_table({s.prefix: held for s, held in standing.items() if isinstance(s, PrefixRule)}, "prefix"),
+        "host": _place_table({s.host: held for s, held in standing.items() if isinstance(s, HostRule)}, "host"),
+        "image": _image_table(
+            {subject: held for subject, held in standing.items() if isinstance(subject, ImageDigest)}
+        ),
+    }
 
 
 def _url_table(standing: Mapping[UrlDigest, Standing]) -> pa.Table:
@@ -75,7 +80,13 @@ def _url_table(standing: Mapping[UrlDigest, Standing]) -> pa.Table:
         by_key[key] = min(held, by_key.get(key, held), key=lambda s: (s.preference, -s.assurance, s.since))
     keys = sorted(by_key)
     columns = {"key": np.array(keys, dtype=np.uint64), **_standing_columns([by_key[key] for key in keys])}
-    return pa.table(columns, schema=pa.schema(URL_COLUMNS.items()))
+    return pa.table(columns, schema=SCHEMAS["url"])
+
+
+def _place_table(standing: Mapping[str, Standing], name: TableName) -> pa.Table:
+    places = sorted(standing)
+    columns = {name: places, **_standing_columns([standing[place] for place in places])}
+    return pa.table(columns, schema=SCHEMAS[name])
 
 
 def _image_table(standing: Mapping[ImageDigest, Standing]) -> pa.Table:
@@ -86,7 +97,7 @@ def _image_table(standing: Mapping[ImageDigest, Standing]) -> pa.Table:
         "sha256": [image.sha256 for image in images],
         **_standing_columns([standing[image] for image in images]),
     }
-    return pa.table(columns, schema=pa.schema(IMAGE_COLUMNS.items()))
+    return pa.table(columns, schema=SCHEMAS["image"])
 
 
 def _standing_columns(held: list[Standing]) -> dict[str, npt.NDArray[np.generic] | pa.Array]:

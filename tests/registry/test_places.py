@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from heldout.errors import ConflictError, InputError
+from heldout.exclusion import ExclusionList
 from heldout.leaves import AssuranceLeaf, StateLeaf, WithdrawLeaf
 from heldout.receipts import verify_receipt
 from heldout.records import ASSURANCES
@@ -166,8 +167,19 @@ def test_ones_own_host_below_a_public_suffix_is_taken(registry: Registry, name: 
     assert not public_suffixes().is_public(name)
 
 
-def test_a_published_list_has_no_places_and_still_pulls_after_one_came_into_force(registry: Registry) -> None:
+def test_a_place_enters_the_list_when_it_comes_into_force_and_leaves_it_again(registry: Registry) -> None:
     claim = registry.submit(request(host(), url("a")))
+    addresses = ["https://jane.example/any.jpg", "http://cdn.jane.example:8080/x", "https://notjane.example/"]
+
+    def on_host() -> list[bool]:
+        assert registry.publish().is_new
+        exclusions = ExclusionList.from_published(registry.public_dir / "list")
+        found: list[bool] = exclusions.lookup_urls(addresses)["host"].found.tolist()
+        return found
+
+    assert on_host() == [False, False, False]
     registry.raise_assurance(claim.id, "host", reason="dns-txt")
-    assert registry.publish().is_new
+    assert on_host() == [True, True, False]
+    registry.withdraw(claim.id, reason="by-claimant")
+    assert on_host() == [False, False, False]
     assert not registry.publish().is_new
