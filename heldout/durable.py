@@ -86,12 +86,13 @@ def sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Hold a lock file for the length of the block, alone among processes and threads. A process that dies frees it.
 
     Args:
         path: its folder must exist; the file stays behind.
         wait: until whoever holds it lets go.
+        shared: with others who share it, against those who want it alone.
 
     Raises:
         ConflictError: someone else holds it, and we do not wait.
@@ -105,8 +106,9 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         if sys.platform != "win32":
             import fcntl
 
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
             try:
-                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
             except OSError as error:
                 raise ConflictError(f"another process is at work in {path.parent}: wait for it") from error
         yield

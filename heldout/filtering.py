@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,10 +22,13 @@ from heldout.durable import remove_parts, write_durably
 from heldout.errors import HeldoutError, InputError, UnavailableError
 from heldout.exclusion import ExclusionList
 from heldout.filtering_batches import Filter
-from heldout.filtering_emit import STATE, UIDS_NAME, merge_uids
+from heldout.filtering_claim import claimed, working_in
+from heldout.filtering_emit import STATE, UIDS_NAME, emitted_names, merge_uids
+from heldout.filtering_masks import mask_name
 from heldout.filtering_options import EMITS, FilterOptions, open_list
 from heldout.filtering_plan import Job, plan_jobs
 from heldout.filtering_shard import filter_job
+from heldout.filtering_shared import SharedList, sharing
 from heldout.report import REPORT_NAME, FilteredShard, Tally, build_report, sha256_file
 
 __all__ = ["DRY_RUN_NAME", "EMITS", "Filter", "FilterOptions", "FilterResult", "filter_shards"]
@@ -70,38 +74,64 @@ def filter_shards(
             same samples, if that has a column `key`.
         out: folder of the outputs; made if need be. What an earlier run left under the same names is replaced.
         options: the list and how to apply it.
-        workers: processes; each holds the list in memory.
+        workers: processes; they share one list in memory.
         progress: told after each shard.
 
     Raises:
-        InputError: there is nothing to filter, two inputs have one name, or an output would replace its input.
+        InputError: there is nothing to filter, two inputs have one name, or an output would replace its input, or a
+            file that no run has written.
+        ConflictError: another run is at work in the output folder.
         VerificationError: the list does not prove itself; nothing was written.
         UnavailableError: the output folder cannot be written.
     """
     jobs = plan_jobs(inputs, out)
+    if options.dry_run and options.writes == "masks":
+        raise InputError("a dry run writes no masks: leave out one of --dry-run and --masks")
     if options.dry_run and options.emit and (out / REPORT_NAME).exists():
         raise InputError(f"{out} holds what a run has written: give another folder with -o for the dry run's files")
-    exclusions = open_list(options)
-    # The same version for every worker, even if a pull moves the list on in the meantime.
-    pinned = replace(options, list_version=exclusions.version.name)
+    workers = min(workers, len(jobs))
+    with ExitStack() as stack:
+        shared = stack.enter_context(sharing(open_list(options))) if workers > 1 else None
+        exclusions = open_list(options) if shared is None else shared.open()
+        return _filter(jobs, out, exclusions, options=options, workers=_Workers(workers, shared), progress=progress)
+
+
+@dataclass(frozen=True)
+class _Workers:
+    """Processes, and the list they share; if there is one alone, the run's own."""
+
+    n: int
+    shared: SharedList | None
+
+
+def _filter(
+    jobs: Sequence[Job],
+    out: Path,
+    exclusions: ExclusionList,
+    *,
+    options: FilterOptions,
+    workers: _Workers,
+    progress: Progress | None,
+) -> FilterResult:
     shards: list[FilteredShard] = []
     failures: dict[str, HeldoutError] = {}
     emitted: dict[str, str] = {}
     report = out / (DRY_RUN_NAME if options.dry_run else REPORT_NAME)
     try:
-        _prepare(jobs, out, report, options)
-        n_done, n_total = 0, sum(len(job.sources) for job in jobs)
-        for job, result in _run(jobs, out, exclusions, pinned, min(workers, len(jobs))):
-            if isinstance(result, HeldoutError):
-                failures |= {source.name: result for source in job.sources}
-            else:
-                shards += result
-            n_done += len(job.sources)
-            if progress is not None:
-                progress(n_done, n_total)
-        if shards:
-            emitted = _finish_emitted(shards, out, options)
-            write_durably(report, build_report(exclusions, shards, list(failures), options, emitted))
+        with claimed(out, _names(jobs, report.name, options), None if options.dry_run else options.writes):
+            _prepare(jobs, out, report, options)
+            n_done, n_total = 0, sum(len(job.sources) for job in jobs)
+            for job, result in _run(jobs, out, exclusions, options, workers):
+                if isinstance(result, HeldoutError):
+                    failures |= {source.name: result for source in job.sources}
+                else:
+                    shards += result
+                n_done += len(job.sources)
+                if progress is not None:
+                    progress(n_done, n_total)
+            if shards:
+                emitted = _finish_emitted(shards, out, options)
+                write_durably(report, build_report(exclusions, shards, list(failures), options, emitted))
     except OSError as error:
         raise UnavailableError(
             f"{error.filename or out} cannot be written ({error.strerror}): check the disk"
@@ -113,15 +143,26 @@ def filter_shards(
     return FilterResult(report if shards else None, shards, failures, total, exclusions.doubts, sorted(emitted))
 
 
+def _names(jobs: Sequence[Job], report: str, options: FilterOptions) -> list[str]:
+    """Paths below the output folder of all that the run may write for people."""
+    names = [report]
+    if "datacomp-uids" in options.emit:
+        names.append(UIDS_NAME)
+    for source in (source for job in jobs for source in job.sources):
+        if not options.dry_run:
+            names.append(mask_name(source.name) if options.writes == "masks" else source.name)
+        names += emitted_names(source.name, options.emit).values()
+    return names
+
+
 def _prepare(jobs: Sequence[Job], out: Path, report: Path, options: FilterOptions) -> None:
     """Folders, and none of an earlier run's statements about the whole."""
-    out.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     remove_parts(report)
     if "datacomp-uids" in options.emit:
         (out / UIDS_NAME).unlink(missing_ok=True)
         remove_parts(out / UIDS_NAME)
-    if not options.dry_run:
+    if not options.dry_run and options.writes == "shards":
         for job in jobs:
             for source in job.sources:
                 (out / source.name).parent.mkdir(parents=True, exist_ok=True)
@@ -138,15 +179,16 @@ def _finish_emitted(shards: Sequence[FilteredShard], out: Path, options: FilterO
 
 
 def _run(
-    jobs: Sequence[Job], out: Path, exclusions: ExclusionList, options: FilterOptions, workers: int
+    jobs: Sequence[Job], out: Path, exclusions: ExclusionList, options: FilterOptions, workers: _Workers
 ) -> Iterator[tuple[Job, list[FilteredShard] | HeldoutError]]:
-    if workers <= 1:
+    if workers.shared is None:
         for job in jobs:
             yield job, filter_job(job, out, exclusions, options)
         return
     # Spawned, not forked: pyarrow has threads running, which a fork would leave behind in unknown states.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(options,)) as pool:
+    started = (workers.shared, out, options)
+    with ProcessPoolExecutor(workers.n, mp_context=context, initializer=_start_worker, initargs=started) as pool:
         futures: dict[Future[list[FilteredShard] | HeldoutError], Job] = {
             pool.submit(_work, job, out): job for job in jobs
         }
@@ -163,14 +205,17 @@ def _run(
 
 _worker: tuple[ExclusionList, FilterOptions] | None = None
 """Of a worker process: set once, when it starts."""
+_held: Final = ExitStack()
+"""Of a worker process: until it ends."""
 
 
-def _start_worker(options: FilterOptions) -> None:
+def _start_worker(shared: SharedList, out: Path, options: FilterOptions) -> None:
     global _worker  # noqa: PLW0603 - the one way to give every task of a process the same list
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _held.enter_context(working_in(out))
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    _worker = open_list(options), options
+    _worker = shared.open(), options
 
 
 def _end_with_parent() -> None:

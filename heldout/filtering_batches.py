@@ -20,9 +20,8 @@ import pyarrow as pa
 from heldout.errors import InputError
 from heldout.exclusion import ExclusionList
 from heldout.filtering_columns import SHA256_NAME, is_url_name
-from heldout.filtering_decision import decide
 from heldout.filtering_evidence import PICTURE_SUFFIXES, Evidence, fingerprinter
-from heldout.filtering_options import FilterOptions, open_list
+from heldout.filtering_options import FilterOptions, Preference, open_list
 from heldout.filtering_tables import decide_rows, typed_columns
 from heldout.records import Assurance
 from heldout.stored import ListFolder
@@ -43,6 +42,8 @@ class Filter:
         min_assurance: Assurance = "declared",
         as_of: date | None = None,
         url_column: str | None = None,
+        preference: Preference = "train-ai=n",
+        min_grant_assurance: Assurance = "account",
         allow_unverified: bool = False,
     ) -> None:
         """Verify and load a pulled list.
@@ -52,6 +53,9 @@ class Filter:
             min_assurance: leave weaker entries out.
             as_of: leave out entries that were first declared after this day.
             url_column: name of the URLs, if it is not url in any case.
+            preference: `train-ai=n` keeps what is not opted out; `train-ai=y`, opt-in only, keeps what is granted
+                expressly and not opted out.
+            min_grant_assurance: opt-in only: leave weaker grants out.
             allow_unverified: go on without proof; see `doubts`.
 
         Raises:
@@ -59,7 +63,16 @@ class Filter:
         """
         path = Path(list_path).absolute()
         name = ListFolder(path).current_name()
-        self._options = FilterOptions(path, min_assurance, allow_unverified, url_column, list_version=name, as_of=as_of)
+        self._options = FilterOptions(
+            path,
+            min_assurance,
+            allow_unverified,
+            url_column,
+            list_version=name,
+            as_of=as_of,
+            preference=preference,
+            min_grant_assurance=min_grant_assurance,
+        )
         self._list: ExclusionList | None = _open_once(self._options)
 
     def __getstate__(self) -> FilterOptions:
@@ -102,7 +115,7 @@ class Filter:
         if isinstance(batch, pa.Table | pa.RecordBatch):
             table = pa.table(batch) if isinstance(batch, pa.RecordBatch) else batch
             columns = typed_columns(table.schema, "the batch", self._options.url_column)
-            return decide_rows(table, columns, self.exclusions)[0].kept
+            return decide_rows(table, columns, self.exclusions, self._options.opt_in)[0].kept
         if isinstance(batch, Mapping):
             self._check_names(batch, "the batch")
             wanted = {name: list(values) for name, values in batch.items() if self._is_looked_at(name)}
@@ -113,7 +126,7 @@ class Filter:
         for number, sample in enumerate(batch):
             self._check_names(sample, f"sample {number} of the batch")
             self._look_at(sample, number, evidence)
-        return decide(evidence.answers(len(batch), self.exclusions), len(batch)).kept
+        return evidence.decide(len(batch), self.exclusions, self._options.opt_in).kept
 
     def keep_webdataset(self, sample: Mapping[str, Any]) -> bool:
         """Say whether a webdataset sample is kept, by its JSON and its pictures, which are not to be decoded yet.
@@ -126,7 +139,7 @@ class Filter:
             InputError: a picture or the JSON is neither bytes nor what it decodes to, or there is neither; or pictures
                 are to be compared and the extra heldout[images] is not installed.
         """
-        evidence = Evidence(fingerprinter(self.exclusions))
+        evidence = Evidence(fingerprinter(self.exclusions), self._options.url_column)
         n_seen = 0
         for name, value in sample.items():
             suffix = name.rpartition(".")[2].lower()
@@ -143,7 +156,7 @@ class Filter:
             n_seen += 1
         if not n_seen:
             raise InputError(f"{sample.get('__key__')} has neither JSON nor a picture, so it cannot be checked")
-        return bool(decide(evidence.answers(1, self.exclusions), 1).kept[0])
+        return bool(evidence.decide(1, self.exclusions, self._options.opt_in).kept[0])
 
     def _is_looked_at(self, name: str) -> bool:
         return is_url_name(name, self._options.url_column) or name.lower() == SHA256_NAME

@@ -112,7 +112,8 @@ def decide(answers: Mapping[Kind, Matches], n: int, granted: npt.NDArray[np.bool
     if granted is not None:
         rows = np.flatnonzero(kept & ~granted)
         kept[rows] = False
-        parts.append((rows, np.full(len(rows), NOT_GRANTED), np.zeros(len(rows)), np.zeros(len(rows))))
+        none = np.zeros(len(rows), np.uint8)
+        parts.append((rows, np.full(len(rows), NOT_GRANTED), none, none.astype(np.int32)))
     rows, kinds, assurance, since = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(rows)
     return Decision(

@@ -32,6 +32,8 @@ def settings_digest(exclusions: ExclusionList, options: FilterOptions) -> str | 
         "as_of": None if options.as_of is None else options.as_of.isoformat(),
         "url_column": options.url_column,
         "emit": sorted(options.emit),
+        "writes": options.writes,
+        "opt_in": options.opt_in,
         "tools": {name: _version(name) for name in _TOOLS},
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -67,15 +69,15 @@ def load_done(out: Path, job: Job, settings: str, input_sha256: Mapping[str, str
         return None
     if not is_same or {shard.name: shard.input_sha256 for shard in shards} != dict(input_sha256):
         return None
-    written = {shard.name: shard.output_sha256 for shard in shards}
+    written = {shard.name: shard.output_sha256 for shard in shards if shard.output_sha256 is not None}
     for shard in shards:
         written |= shard.emitted
     return shards if all(_is_intact(out / name, digest) for name, digest in written.items()) else None
 
 
-def _is_intact(path: Path, digest: str | None) -> bool:
+def _is_intact(path: Path, digest: str) -> bool:
     try:
-        return digest is not None and sha256_file(path) == digest
+        return sha256_file(path) == digest
     except OSError:
         return False
 

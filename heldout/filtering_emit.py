@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from heldout.durable import replacing
 from heldout.errors import InputError
 from heldout.filtering_columns import ID_NAMES
-from heldout.filtering_decision import Decision
+from heldout.filtering_decision import NOT_GRANTED, Decision
 from heldout.filtering_options import Emit
 from heldout.records import ASSURANCES
 
@@ -116,6 +116,7 @@ class Emitter:
 
     def _removal(self, samples: pa.Table, decision: Decision, first: int) -> pa.Table:
         n = len(decision.rows)
+        has_no_rule = np.equal(decision.kind, NOT_GRANTED)
         dropped = samples.take(pa.array(decision.rows))
         ids = [dropped[name] if name in dropped.column_names else pa.nulls(n, pa.string()) for name in ID_NAMES]
         return pa.table(
@@ -124,8 +125,8 @@ class Emitter:
                 pa.array(decision.rows + first, pa.int64()),
                 *ids,
                 pa.array([rule.kind for rule in decision.rules], pa.string()),
-                pa.array([ASSURANCES[rule.assurance] for rule in decision.rules], pa.string()),
-                pa.array([rule.since for rule in decision.rules], pa.int32()).cast(pa.date32()),
+                pa.array([ASSURANCES[rule.assurance] for rule in decision.rules], pa.string(), mask=has_no_rule),
+                pa.array([rule.since for rule in decision.rules], pa.int32(), mask=has_no_rule).cast(pa.date32()),
             ],
             schema=_REMOVAL,
         )

@@ -5,17 +5,20 @@ For webdataset samples, JSONL and CSV lines and Python dictionaries; whole colum
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from heldout.errors import InputError
 from heldout.exclusion import ExclusionList, Kind, Matches, sha256_of
 from heldout.filtering_columns import is_url_name
+from heldout.filtering_decision import Decision, decide
 from heldout.fingerprints import N_ORIENTATIONS, PDQ_BYTES
+from heldout.records import ASSURANCES, Assurance
 
 PICTURE_SUFFIXES: Final = frozenset({"avif", "bmp", "gif", "jfif", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
 
@@ -76,8 +79,20 @@ class Evidence:
         if digest is not None:
             self.digests.append((number, digest))
 
-    def answers(self, n_samples: int, exclusions: ExclusionList) -> dict[Kind, Matches]:
-        """The list's answers, one per sample and kind."""
+    def decide(self, n_samples: int, exclusions: ExclusionList, opt_in: Assurance | None = None) -> Decision:
+        """What becomes of the samples; with `opt_in`, only those are kept that are granted, proved at least so well."""
+        granted = None
+        if opt_in is not None:
+            granted = np.zeros(n_samples, np.bool_)
+            granted[[number for number, _ in self.urls]] = True
+            covered = is_granted(exclusions, [url for _, url in self.urls], opt_in)
+            granted[[number for (number, _), is_covered in zip(self.urls, covered, strict=True) if not is_covered]] = (
+                False
+            )
+        return decide(self._answers(n_samples, exclusions), n_samples, granted)
+
+    def _answers(self, n_samples: int, exclusions: ExclusionList) -> dict[Kind, Matches]:
+        """The list's, one per sample and kind."""
         urls = exclusions.lookup_urls([url for _, url in self.urls])
         self.unreadable_urls |= {self.urls[i][0] for i in np.flatnonzero(urls["url"].unreadable)}
         self.unreadable_urls |= set(range(n_samples)).difference(number for number, _ in self.urls)
@@ -93,13 +108,15 @@ class Evidence:
         }
 
 
-def granted_samples(
+def is_granted(
     exclusions: ExclusionList, urls: Sequence[str | None] | pa.Array | pa.ChunkedArray, min_assurance: Assurance
 ) -> npt.NDArray[np.bool_]:
-    """(n,) Which of n addresses are granted by an entry that is proved at least so well."""
+    """(n,) Which of n addresses are granted, by an entry that is proved at least so well."""
     weakest = ASSURANCES.index(min_assurance)
-    found = exclusions.grants.lookup_urls(urls).values()
-    return np.logical_or.reduce([matches.found & (matches.assurance >= weakest) for matches in found])
+    granted = np.zeros(len(urls), np.bool_)
+    for matches in exclusions.grants.lookup_urls(urls).values():
+        granted |= matches.found & (matches.assurance >= weakest)
+    return granted
 
 
 def fingerprinter(exclusions: ExclusionList) -> Fingerprinter | None:

@@ -12,6 +12,14 @@ Emit = Literal["removal", "url-list", "datacomp-uids"]
 EMITS: Final[tuple[Emit, ...]] = ("removal", "url-list", "datacomp-uids")
 """What can be written besides the shards, `heldout.filtering_emit`."""
 
+Preference = Literal["train-ai=n", "train-ai=y"]
+PREFERENCES: Final[tuple[Preference, ...]] = ("train-ai=n", "train-ai=y")
+"""Which samples a run goes by, in IETF AIPREF's words: drop those that are opted out (`train-ai=n`), or keep only those
+that are granted expressly, and not opted out (`train-ai=y`, opt-in only)."""
+
+Writes = Literal["shards", "masks"]
+"""What a run writes for each shard: itself, minus what is dropped, or a mask that says what that is."""
+
 
 @dataclass(frozen=True)
 class FilterOptions:
@@ -29,7 +37,16 @@ class FilterOptions:
     """Leave out entries that are younger."""
     emit: frozenset[Emit] = frozenset()
     dry_run: bool = False
-    """Write no shards."""
+    """Write neither shards nor masks."""
+    writes: Writes = "shards"
+    preference: Preference = "train-ai=n"
+    min_grant_assurance: Assurance = "account"
+    """For opt-in only: leave out grants that are proved less well. Anybody can declare one."""
+
+    @property
+    def opt_in(self) -> Assurance | None:
+        """How well a grant has to be proved; None if what is not opted out is kept without."""
+        return self.min_grant_assurance if self.preference == "train-ai=y" else None
 
 
 def open_list(options: FilterOptions) -> ExclusionList:

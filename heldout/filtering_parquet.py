@@ -5,7 +5,7 @@ What is left keeps its order, schema, schema metadata, compression and row group
 left is not written.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from io import BufferedRandom
@@ -19,10 +19,12 @@ import pyarrow.parquet as pq
 
 from heldout.errors import InputError
 from heldout.exclusion import ExclusionList
-from heldout.filtering_columns import find_columns
-from heldout.filtering_decision import Rule
+from heldout.filtering_columns import Columns
+from heldout.filtering_decision import Linked, Rule
+from heldout.filtering_masks import MaskWriter
 from heldout.filtering_observer import Observer
 from heldout.filtering_tables import decide_rows, keys_of_rows, samples_of, typed_columns
+from heldout.records import Assurance
 from heldout.report import Tally
 
 _BATCH_ROWS = 65_536
@@ -35,8 +37,10 @@ def filter_parquet(
     exclusions: ExclusionList,
     *,
     url_column: str | None = None,
+    opt_in: Assurance | None = None,
     also: Mapping[str, Rule] | None = None,
     observer: Observer | None = None,
+    mask: MaskWriter | None = None,
 ) -> Tally:
     """Write what is kept of a shard to an open file.
 
@@ -45,8 +49,10 @@ def filter_parquet(
         stream: the output; None writes nothing, and reads only the columns that are looked at.
         exclusions: what to leave out.
         url_column: name of the URL column, if it is none of the known ones.
+        opt_in: keep only what is granted, by an entry that is proved at least so well.
         also: rows to leave out besides, by their `key`.
         observer: told of every row.
+        mask: told of every row group.
 
     Raises:
         InputError: not Parquet, damaged, or without a column of URLs.
@@ -54,8 +60,7 @@ def filter_parquet(
     tally = Tally()
     with _reading(source), pq.ParquetFile(source, page_checksum_verification=True) as shard, ExitStack() as stack:
         columns = typed_columns(shard.schema_arrow, source, url_column)
-        asks = observer.asks if observer is not None else ()
-        names = None if stream is not None else _looked_at(shard.schema_arrow, source, url_column, asks)
+        names = None if stream is not None else _looked_at(columns, shard.schema_arrow, observer, has_keys=bool(also))
         if stream is not None:
             writer = stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
         for group in _read_ahead(shard, names):
@@ -64,7 +69,7 @@ def filter_parquet(
             parts = [np.zeros(0, dtype=np.bool_)]
             for start in range(0, group.num_rows, _BATCH_ROWS):
                 batch = group.slice(start, _BATCH_ROWS)
-                decision, unreadable = decide_rows(batch, columns, exclusions)
+                decision, unreadable = decide_rows(batch, columns, exclusions, opt_in)
                 if also:
                     decision = decision.or_else(keys_of_rows(batch.column(columns.ids["key"])), also)
                 tally.count(decision)
@@ -73,6 +78,8 @@ def filter_parquet(
                     observer.take(samples_of(batch, columns, observer.asks), decision)
                 parts.append(decision.kept)
             kept = np.concatenate(parts)
+            if mask is not None:
+                mask.take_group(kept)
             if stream is not None and kept.any():
                 left = group if kept.all() else group.filter(pa.array(kept))
                 writer.write_table(left, row_group_size=left.num_rows)
@@ -90,29 +97,39 @@ def _read_ahead(shard: pq.ParquetFile, names: list[str] | None) -> Iterator[pa.T
             yield group
 
 
-def dropped_keys(source: Path, exclusions: ExclusionList, *, url_column: str | None = None) -> dict[str, Rule] | None:
+def link_keys(
+    source: Path, exclusions: ExclusionList, *, url_column: str | None = None, opt_in: Assurance | None = None
+) -> Linked | None:
     """Which samples `filter_parquet` drops, by their `key`; None if there is no such column.
 
     Raises:
         InputError: as `filter_parquet`.
     """
-    dropped: dict[str, Rule] = {}
+    rules: dict[str, Rule] = {}
+    keys: set[str] = set()
     with _reading(source), pq.ParquetFile(source, page_checksum_verification=True) as shard:
-        if "key" not in typed_columns(shard.schema_arrow, source, url_column).ids:
+        columns = typed_columns(shard.schema_arrow, source, url_column)
+        if "key" not in columns.ids:
             return None
-        names = _looked_at(shard.schema_arrow, source, url_column, ())
+        are_numbers = pa.types.is_integer(shard.schema_arrow.field(columns.ids["key"]).type)
+        names = _looked_at(columns, shard.schema_arrow, None, has_keys=True)
         for batch in shard.iter_batches(_BATCH_ROWS, columns=names):
             table = pa.table(batch)
             columns = typed_columns(table.schema, source, url_column)
-            decision, _ = decide_rows(table, columns, exclusions)
-            dropped |= decision.by_key(keys_of_rows(table.column(columns.ids["key"])))
-    return dropped
+            decision, _ = decide_rows(table, columns, exclusions, opt_in)
+            of_rows = keys_of_rows(table.column(columns.ids["key"]))
+            rules |= decision.by_key(of_rows)
+            keys.update(key for key in of_rows if key is not None)
+    return Linked(rules, keys, are_numbers)
 
 
-def _looked_at(schema: pa.Schema, source: Path, url_column: str | None, asks: Collection[str]) -> list[str]:
-    found = find_columns(schema.names, source, url_column)
-    about = {position for name, position in found.about.items() if name in asks}
-    positions = {*found.urls, *found.sha256, *found.ids.values(), found.caption, *about} - {None}
+def _looked_at(columns: Columns, schema: pa.Schema, observer: Observer | None, *, has_keys: bool) -> list[str]:
+    positions: set[int | None] = {*columns.urls, *columns.sha256}
+    if has_keys:
+        positions.add(columns.ids["key"])
+    if observer is not None:
+        about = {position for name, position in columns.about.items() if name in observer.asks}
+        positions |= {*columns.ids.values(), columns.caption, *about}
     return [name for i, name in enumerate(schema.names) if i in positions]
 
 

@@ -11,7 +11,7 @@ from heldout.report import REPORT_NAME
 
 SUFFIXES: Final = (".parquet", ".tar", *TEXT_SUFFIXES)
 _WANTED = "parquet, webdataset tar, JSONL, CSV or TSV (the last three also .gz)"
-_EMITTED = ("removal", "url-list", ".heldout")
+_EMITTED = ("removal", "url-list", "masks", ".heldout")
 """Folders that a run fills besides its shards."""
 
 

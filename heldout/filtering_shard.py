@@ -1,17 +1,18 @@
 """One shard of a filter run, or a pair of them, whole or not at all."""
 
 from collections.abc import Collection, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from heldout.durable import remove_parts, replacing
 from heldout.errors import HeldoutError, UnavailableError
 from heldout.exclusion import ExclusionList
-from heldout.filtering_decision import Rule
+from heldout.filtering_decision import ALONE, Linked, Rule
 from heldout.filtering_done import done_path, load_done, save_done, settings_digest
 from heldout.filtering_emit import Emitter, emitted_names
+from heldout.filtering_masks import MaskWriter, mask_name, writing_mask
 from heldout.filtering_options import EMITS, Emit, FilterOptions
-from heldout.filtering_parquet import dropped_keys, filter_parquet
+from heldout.filtering_parquet import filter_parquet, link_keys
 from heldout.filtering_plan import Job, Source
 from heldout.filtering_tar import filter_tar
 from heldout.filtering_text import filter_text
@@ -45,7 +46,7 @@ def remove_outputs(job: Job, out: Path, options: FilterOptions) -> None:
     """Remove what an earlier run left under a job's names: it would pass for this one's."""
     for source in job.sources:
         if not options.dry_run:
-            (out / source.name).unlink(missing_ok=True)
+            (out / (mask_name(source.name) if options.writes == "masks" else source.name)).unlink(missing_ok=True)
             done_path(out, job).unlink(missing_ok=True)
         for name in emitted_names(source.name, options.emit).values():
             (out / name).unlink(missing_ok=True)
@@ -57,7 +58,7 @@ def _sweep(job: Job, out: Path, options: FilterOptions) -> None:
         done_path(out, job).unlink(missing_ok=True)
         remove_parts(done_path(out, job))
     for source in job.sources:
-        for name in (source.name, *emitted_names(source.name, EMITS).values()):
+        for name in (source.name, mask_name(source.name), *emitted_names(source.name, EMITS).values()):
             remove_parts(out / name)
 
 
@@ -73,42 +74,62 @@ class _ShardFilter:
     def run(self, job: Job) -> list[FilteredShard]:
         if len(job.sources) == 2:
             tar, parquet = job.sources
-            known = dropped_keys(parquet.path, self._exclusions, url_column=self._options.url_column)
+            known = link_keys(
+                parquet.path, self._exclusions, url_column=self._options.url_column, opt_in=self._options.opt_in
+            )
             if known is not None:
                 return self._run_pair(tar, parquet, known)
         return [self._run_one(source, self._options.emit)[0] for source in job.sources]
 
-    def _run_pair(self, tar: Source, parquet: Source, known: Mapping[str, Rule]) -> list[FilteredShard]:
+    def _run_pair(self, tar: Source, parquet: Source, known: Linked) -> list[FilteredShard]:
         """Both drop what either drops. What is about samples kept is emitted once, from the Parquet file."""
         in_tar, dropped = self._run_one(tar, self._options.emit & {"removal"}, known, parquet.name)
-        in_parquet, _ = self._run_one(parquet, self._options.emit, dropped, tar.name)
+        in_parquet, _ = self._run_one(parquet, self._options.emit, Linked(dropped, frozenset()), tar.name)
         return [in_tar, in_parquet]
 
     def _run_one(
         self,
         source: Source,
         emits: Collection[Emit],
-        also: Mapping[str, Rule] | None = None,
+        linked: Linked = ALONE,
         sibling: str | None = None,
     ) -> tuple[FilteredShard, dict[str, Rule]]:
-        target = self._out / source.name
-        url_column = self._options.url_column
+        options = self._options
         dropped: dict[str, Rule] = {}
         with ExitStack() as stack:
-            if self._options.dry_run:
-                stream = stack.enter_context(nullcontext())
-            else:
-                stream = stack.enter_context(replacing(target))
             emitter = stack.enter_context(Emitter(self._out, source.name, emits)) if emits else None
+            stream, mask = None, None
+            if options.writes == "masks" and not options.dry_run:
+                mask = stack.enter_context(self._mask(source))
+            elif not options.dry_run:
+                stream = stack.enter_context(replacing(self._out / source.name))
+            what = (source.path, stream, self._exclusions)
+            column, opt_in = options.url_column, options.opt_in
             if source.path.suffix == ".tar":
-                tally, dropped = filter_tar(source.path, stream, self._exclusions, also=also or {}, observer=emitter)
+                tally, dropped = filter_tar(
+                    *what, url_column=column, opt_in=opt_in, linked=linked, observer=emitter, mask=mask
+                )
             elif source.path.suffix == ".parquet":
                 tally = filter_parquet(
-                    source.path, stream, self._exclusions, url_column=url_column, also=also, observer=emitter
+                    *what, url_column=column, opt_in=opt_in, also=linked.rules, observer=emitter, mask=mask
                 )
             else:
-                tally = filter_text(source.path, stream, self._exclusions, url_column=url_column, observer=emitter)
-        emitted = {} if emitter is None else {name: sha256_file(self._out / name) for name in emitter.names.values()}
-        output = None if self._options.dry_run else sha256_file(target)
+                tally = filter_text(*what, url_column=column, opt_in=opt_in, observer=emitter, mask=mask)
+        names = [
+            *(() if emitter is None else emitter.names.values()),
+            *([] if mask is None else [mask_name(source.name)]),
+        ]
+        emitted = {name: sha256_file(self._out / name) for name in names}
+        output = None if stream is None else sha256_file(self._out / source.name)
         shard = FilteredShard(source.name, self._digests[source.name], output, tally, emitted, sibling)
         return shard, dropped
+
+    def _mask(self, source: Source) -> AbstractContextManager[MaskWriter]:
+        path = self._out / mask_name(source.name)
+        path.parent.mkdir(exist_ok=True)
+        return writing_mask(
+            path,
+            has_keys=source.path.suffix == ".tar",
+            shard_sha256=self._digests[source.name],
+            manifest_sha256=self._exclusions.version.manifest_sha256.hex(),
+        )

@@ -12,6 +12,8 @@ from heldout.errors import InputError
 from heldout.exclusion import ExclusionList, Kind, Matches, sha256_of
 from heldout.filtering_columns import Columns, find_columns
 from heldout.filtering_decision import Decision, decide
+from heldout.filtering_evidence import is_granted
+from heldout.records import Assurance
 
 
 def typed_columns(schema: pa.Schema, source: Path | str, url_column: str | None) -> Columns:
@@ -37,8 +39,13 @@ def typed_columns(schema: pa.Schema, source: Path | str, url_column: str | None)
     return columns
 
 
-def decide_rows(batch: pa.Table, columns: Columns, exclusions: ExclusionList) -> tuple[Decision, npt.NDArray[np.bool_]]:
-    """Decide about n rows, and say (n,) which have no URL that could be looked up."""
+def decide_rows(
+    batch: pa.Table, columns: Columns, exclusions: ExclusionList, opt_in: Assurance | None = None
+) -> tuple[Decision, npt.NDArray[np.bool_]]:
+    """Decide about n rows, and say (n,) which have no URL that could be looked up.
+
+    With `opt_in`, only those are kept whose every address is granted, by an entry that is proved at least so well.
+    """
     answers: dict[Kind, Matches] = {}
     has_url = np.zeros(batch.num_rows, dtype=np.bool_)
     for position in columns.urls:
@@ -51,7 +58,13 @@ def decide_rows(batch: pa.Table, columns: Columns, exclusions: ExclusionList) ->
     for position in columns.sha256:
         matches = exclusions.lookup_sha256(_digests(batch.column(position)))
         answers["sha256"] = answers["sha256"].or_else(matches) if "sha256" in answers else matches
-    return decide(answers, batch.num_rows), ~has_url
+    granted = None
+    if opt_in is not None:
+        granted = has_url
+        for position in columns.urls:
+            column = batch.column(position)
+            granted = granted & (column.is_null().to_numpy() | is_granted(exclusions, _urls(column), opt_in))
+    return decide(answers, batch.num_rows, granted), ~has_url
 
 
 def samples_of(batch: pa.Table, columns: Columns, asks: Collection[str]) -> pa.Table:

@@ -9,7 +9,6 @@ and fingerprints. Pictures are decoded only if the list has any to compare, whic
 """
 
 import tarfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
@@ -20,11 +19,13 @@ import pyarrow as pa
 from heldout.errors import InputError
 from heldout.exclusion import ExclusionList
 from heldout.filtering_columns import ABOUT_NAMES, CAPTION_NAMES, ID_NAMES
-from heldout.filtering_decision import Decision, Rule, decide
+from heldout.filtering_decision import ALONE, Decision, Linked, Rule
 from heldout.filtering_emit import SAID
 from heldout.filtering_evidence import PICTURE_SUFFIXES, Evidence, fingerprinter
 from heldout.filtering_lines import about_text
+from heldout.filtering_masks import MaskWriter
 from heldout.filtering_observer import Observer
+from heldout.records import Assurance
 from heldout.report import Tally
 from heldout.tars import iter_parts
 
@@ -32,7 +33,6 @@ MAX_MEMBER_BYTES: Final = 512 * 1024 * 1024
 """Largest picture or JSON read into memory."""
 
 _COPY_BYTES = 4 * 1024 * 1024
-_NO_RULES: Final[Mapping[str, Rule]] = {}
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,9 @@ class _Contents:
     said: list[dict[str, str]] = field(default_factory=list)
     """For each sample, if anything is emitted."""
 
-    @property
-    def keys(self) -> list[str]:
-        """The samples' keys without folders: img2dataset's."""
-        return [key.rpartition("/")[2] for key in self.samples]
+    def keys(self, linked: Linked) -> list[str]:
+        """The samples' keys without folders, img2dataset's, as the other form has them."""
+        return [linked.key(key.rpartition("/")[2]) for key in self.samples]
 
 
 def filter_tar(
@@ -66,8 +65,11 @@ def filter_tar(
     stream: BufferedRandom | None,
     exclusions: ExclusionList,
     *,
-    also: Mapping[str, Rule] = _NO_RULES,
+    url_column: str | None = None,
+    opt_in: Assurance | None = None,
+    linked: Linked = ALONE,
     observer: Observer | None = None,
+    mask: MaskWriter | None = None,
 ) -> tuple[Tally, dict[str, Rule]]:
     """Write what is kept of a shard to an open file; None writes nothing.
 
@@ -75,21 +77,29 @@ def filter_tar(
         source: the tar.
         stream: the output.
         exclusions: what to leave out.
-        also: samples to leave out besides, by key without folder.
+        url_column: a field of the samples' JSON that holds addresses, besides `url`.
+        opt_in: keep only what is granted, by an entry that is proved at least so well.
+        linked: the other form of the samples: what it drops is left out here too.
         observer: told of every sample.
+        mask: told of every sample.
 
     Returns:
-        The counts, and which samples were dropped, by key without folder.
+        The counts, and which samples were dropped, by key without folder as the other form has it.
 
     Raises:
-        InputError: not an uncompressed tar, damaged or truncated; or pictures are to be compared and the extra
-            heldout[images] is not installed.
+        InputError: not an uncompressed tar, damaged or truncated; not one of its keys is one of the other form's; or
+            pictures are to be compared and the extra heldout[images] is not installed.
     """
     with source.open("rb") as archive:
-        contents = _read(archive, source, exclusions, observer)
+        contents = _read(archive, source, exclusions, observer, url_column)
         n_samples = len(contents.samples)
-        decision = decide(contents.evidence.answers(n_samples, exclusions), n_samples)
-        decision = decision.or_else(contents.keys, also)
+        keys = contents.keys(linked)
+        if keys and linked.keys and linked.keys.isdisjoint(keys):
+            raise InputError(
+                f"{source} and the Parquet file of the same name have not one key in common, such as {keys[0]!r} and "
+                f"{next(iter(linked.keys))!r}, so that what one drops would stay in the other: filter them apart"
+            )
+        decision = contents.evidence.decide(n_samples, exclusions, opt_in).or_else(keys, linked.rules)
         tally = Tally()
         tally.count(decision)
         tally.n_unreadable_urls = len(contents.evidence.unreadable_urls)
@@ -99,13 +109,21 @@ def filter_tar(
             names = (*SAID, *observer.asks - {"caption"})
             said = {name: pa.array([one.get(name) for one in contents.said], pa.string()) for name in names}
             observer.take(pa.table(said), decision)
+        if mask is not None:
+            mask.take_group(decision.kept, [key.lstrip("/") for key in contents.samples])
         if stream is not None:
             _write(archive, contents, decision, stream)
-    return tally, decision.by_key(contents.keys)
+    return tally, decision.by_key(keys)
 
 
-def _read(archive: BufferedReader, source: Path, exclusions: ExclusionList, observer: Observer | None) -> _Contents:
-    contents = _Contents(Evidence(fingerprinter(exclusions)))
+def _read(
+    archive: BufferedReader,
+    source: Path,
+    exclusions: ExclusionList,
+    observer: Observer | None,
+    url_column: str | None,
+) -> _Contents:
+    contents = _Contents(Evidence(fingerprinter(exclusions), url_column))
     for part in iter_parts(archive, source):
         member = part.member
         span = _Span(part.start, part.end, None if member is None else _key(member))

@@ -13,19 +13,24 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from heldout.errors import InputError
 from heldout.exclusion import ExclusionList
-from heldout.filtering_decision import decide
 from heldout.filtering_emit import SAID
 from heldout.filtering_evidence import Evidence
 from heldout.filtering_lines import Line, LineReader, Values, iter_csv, iter_jsonl, iter_tsv
+from heldout.filtering_masks import MaskWriter
 from heldout.filtering_observer import Observer
+from heldout.records import Assurance
 from heldout.report import Tally
 
 READERS: Final = {".jsonl": iter_jsonl, ".ndjson": iter_jsonl, ".csv": iter_csv, ".tsv": iter_tsv}
 TEXT_SUFFIXES: Final = tuple(f"{suffix}{gz}" for suffix in READERS for gz in ("", ".gz"))
+
+Kept = npt.NDArray[np.bool_]
 
 _BATCH_LINES = 16_384
 _BATCH_BYTES = 64 * 1024 * 1024
@@ -38,9 +43,13 @@ def filter_text(
     exclusions: ExclusionList,
     *,
     url_column: str | None = None,
+    opt_in: Assurance | None = None,
     observer: Observer | None = None,
+    mask: MaskWriter | None = None,
 ) -> Tally:
-    """Write what is kept of a shard to an open file; None writes nothing.
+    """Write what is kept of a shard to an open file; None writes nothing. Observer and mask are told of every sample.
+
+    With `opt_in`, only what is granted is kept, by an entry that is proved at least so well.
 
     Raises:
         InputError: damaged, without a field of URLs, or a line that cannot be read.
@@ -50,9 +59,12 @@ def filter_text(
     with _reading(source) as plain, _writing(stream, is_gzip=source.name.endswith(".gz")) as out:
         lines = read(LineReader(plain, str(source)), url_column)
         while batch := list(_batch(lines)):
-            kept = iter(_keep(batch, exclusions, tally, observer))
+            kept = _keep(batch, exclusions, opt_in, tally, observer)
+            if mask is not None:
+                mask.take(kept)
             if out is not None:
-                out.writelines(line.data for line in batch if line.values is None or next(kept))
+                answers = iter(kept.tolist())
+                out.writelines(line.data for line in batch if line.values is None or next(answers))
     return tally
 
 
@@ -65,21 +77,23 @@ def _batch(lines: Iterator[Line]) -> Iterator[Line]:
             return
 
 
-def _keep(batch: list[Line], exclusions: ExclusionList, tally: Tally, observer: Observer | None) -> list[bool]:
-    """One answer per sample."""
+def _keep(
+    batch: list[Line], exclusions: ExclusionList, opt_in: Assurance | None, tally: Tally, observer: Observer | None
+) -> Kept:
+    """(n,) One answer per sample."""
     samples: list[Values] = [line.values for line in batch if line.values is not None]
     evidence = Evidence()
     for number, sample in enumerate(samples):
         evidence.urls += [(number, url) for url in sample.urls if url is not None]
         for digest in sample.digests:
             evidence.look_at_digest(digest, number)
-    decision = decide(evidence.answers(len(samples), exclusions), len(samples))
+    decision = evidence.decide(len(samples), exclusions, opt_in)
     tally.count(decision)
     tally.n_unreadable_urls += len(evidence.unreadable_urls)
     if observer is not None:
         said = {name: [sample.said.get(name) for sample in samples] for name in (*SAID, *observer.asks - {"caption"})}
         observer.take(pa.table({name: _texts(values) for name, values in said.items()}), decision)
-    return cast("list[bool]", decision.kept.tolist())
+    return decision.kept
 
 
 def _texts(values: list[str | None]) -> pa.Array:

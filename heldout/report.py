@@ -21,7 +21,7 @@ import pyarrow as pa
 from heldout import __version__
 from heldout.checkpoint import to_base64
 from heldout.exclusion import ExclusionList, Kind
-from heldout.filtering_decision import KINDS, Decision
+from heldout.filtering_decision import KINDS, NOT_GRANTED, Decision
 from heldout.filtering_options import FilterOptions
 from heldout.leaves import format_at
 from heldout.records import ASSURANCES
@@ -40,6 +40,8 @@ class Tally:
     n_kept: int = 0
     dropped: Counter[tuple[Kind, int]] = field(default_factory=Counter)
     """By rule kind and assurance code; a sample that several rules name counts for the first of `KINDS`."""
+    n_not_granted: int = 0
+    """Opt-in only: samples that no rule excludes, and no entry grants."""
     n_unreadable_urls: int = 0
     """Samples with no URL, or one without a canonical key: not looked up by URL."""
     n_unreadable_pictures: int = 0
@@ -50,7 +52,10 @@ class Tally:
         """Count a batch of samples."""
         pairs, counts = np.unique(np.stack([decision.kind, decision.assurance]), axis=1, return_counts=True)
         for kind, assurance, n in zip(*pairs.tolist(), counts.tolist(), strict=True):
-            self.dropped[KINDS[kind], assurance] += n
+            if kind == NOT_GRANTED:
+                self.n_not_granted += n
+            else:
+                self.dropped[KINDS[kind], assurance] += n
         self.n_in += len(decision.kept)
         self.n_kept += len(decision.kept) - len(decision.rows)
 
@@ -59,6 +64,7 @@ class Tally:
         self.n_in += other.n_in
         self.n_kept += other.n_kept
         self.dropped.update(other.dropped)
+        self.n_not_granted += other.n_not_granted
         self.n_unreadable_urls += other.n_unreadable_urls
         self.n_unreadable_pictures += other.n_unreadable_pictures
 
@@ -72,6 +78,7 @@ class Tally:
             "n_kept": self.n_kept,
             "n_dropped": self.n_in - self.n_kept,
             "dropped": dropped,
+            "n_not_granted": self.n_not_granted,
             "n_unreadable_urls": self.n_unreadable_urls,
             "n_unreadable_pictures": self.n_unreadable_pictures,
         }
@@ -86,7 +93,7 @@ class Tally:
                 for name, n in by_assurance.items()
             }
         )
-        counts = (value[name] for name in ("n_unreadable_urls", "n_unreadable_pictures"))
+        counts = (value[name] for name in ("n_not_granted", "n_unreadable_urls", "n_unreadable_pictures"))
         return cls(value["n_in"], value["n_kept"], dropped, *counts)
 
 
@@ -122,10 +129,13 @@ def build_report(
         "tool": {"heldout": __version__, "pyarrow": pa.__version__},
         "list": {**describe_list(exclusions.version), "is_verified": not exclusions.doubts},
         "options": {
+            "preference": options.preference,
             "min_assurance": exclusions.min_assurance,
+            "min_grant_assurance": options.opt_in,
             "as_of": None if exclusions.as_of is None else exclusions.as_of.isoformat(),
             "url_column": options.url_column,
             "emit": sorted(options.emit),
+            "writes": options.writes,
             "dry_run": options.dry_run,
         },
         "shards": [
