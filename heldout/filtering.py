@@ -25,13 +25,13 @@ from heldout.filtering_batches import Filter
 from heldout.filtering_claim import claimed, working_in
 from heldout.filtering_emit import STATE, UIDS_NAME, emitted_names, merge_uids
 from heldout.filtering_masks import mask_name
-from heldout.filtering_options import EMITS, FilterOptions, open_list
+from heldout.filtering_options import EMITS, PREFERENCES, FilterOptions, open_list
 from heldout.filtering_plan import Job, plan_jobs
 from heldout.filtering_shard import filter_job
 from heldout.filtering_shared import SharedList, sharing
 from heldout.report import REPORT_NAME, FilteredShard, Tally, build_report, sha256_file
 
-__all__ = ["DRY_RUN_NAME", "EMITS", "Filter", "FilterOptions", "FilterResult", "filter_shards"]
+__all__ = ["DRY_RUN_NAME", "EMITS", "PREFERENCES", "Filter", "FilterOptions", "FilterResult", "filter_shards"]
 
 DRY_RUN_NAME: Final = "dry-run.json"
 """The report of a run that wrote no shards: beside that of one that did, if need be."""

@@ -45,9 +45,11 @@ def format_counts(counts: dict[str, int]) -> str:
     return f"{counts.get('url', 0)} URLs and {counts.get('image', 0)} pictures"
 
 
-def format_kinds(dropped: dict[str, dict[str, int]]) -> str:
+def format_kinds(dropped: dict[str, dict[str, int]], n_not_granted: int = 0) -> str:
     """Dropped samples by rule kind, in words; empty if there are none."""
     parts = [f"{sum(by_assurance.values())} by {kind}" for kind, by_assurance in dropped.items()]
+    if n_not_granted:
+        parts.append(f"{n_not_granted} not granted")
     return f" ({', '.join(parts)})" if parts else ""
 
 
