@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from heldout.errors import ConflictError, InputError, NotFoundError
 from registry.tables import ApiKeyRow
 
-Scope = Literal["claims:read", "claims:write"]
+Scope = Literal["claims:read", "claims:write", "list:check"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 MAX_DAYS: Final = 366
 MAX_KEYS: Final = 20

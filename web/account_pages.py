@@ -24,6 +24,7 @@ PER_PAGE = 50
 _SCOPE_WORDS: dict[Scope, str] = {
     "claims:read": "list your opt-outs",
     "claims:write": "opt out for you, and take opt-outs back",
+    "list:check": "look things up in the list, without limit",
 }
 _NO_STORE = {"cache-control": "no-store"}
 

@@ -18,18 +18,32 @@ from registry import api as registry_api
 from registry import evidence_api
 from registry.evidence_checks import Prober
 from registry.mail import Mailer, open_mailer
+from registry.online import OnlineLists
 from registry.resolvers import parse_servers
 from search import api as search_api
 from search import knn as search_knn
 from search.picture import MAX_PICTURE_BYTES
-from web import account_pages, claim_pages, lab_pages, prove_pages, search_pages, sign_in_pages
+from web import (
+    account_pages,
+    basket_pages,
+    claim_pages,
+    lab_pages,
+    online_api,
+    portfolio_pages,
+    prove_pages,
+    search_pages,
+    sign_in_pages,
+)
 from web.background import Refresher
+from web.cors import OpenToAnyOrigin
 from web.deps import ConditionsDep, EngineDep, RegistryDep, get_engine, get_fetcher, get_prober, get_registry
 from web.middleware import BodyLimit, RequestLog, SecurityHeaders
+from web.online import ListKeeper
 from web.pages import STATIC_DIR, Pages
 from web.parts import Parts
 from web.problems import add_problem_handlers
 from web.publishing import AutoPublisher
+from web.rates import Allowances
 from web.rechecking import Rechecker
 from web.settings import Settings
 from web.static_files import ListFiles, LogFiles, SiteFiles
@@ -37,6 +51,8 @@ from web.words import Languages
 
 PICTURE_LIMITS = FetchLimits(max_bytes=MAX_PICTURE_BYTES, connect_s=5, read_s=5, total_s=15, concurrency=32, per_host=4)
 """For pictures that somebody waits for."""
+
+Job = Refresher | AutoPublisher | Rechecker | ListKeeper
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +68,9 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
         opened = await asyncio.to_thread(Parts.open, settings, encoder) if parts is None else parts
         app.state.registry, app.state.engine = opened.registry, opened.engine
         app.state.suggestions = opened.suggestions
-        jobs: list[Refresher | AutoPublisher | Rechecker] = [Refresher(opened.engine.refresh)]
+        keeper = ListKeeper(app.state.lists)
+        await keeper.look()
+        jobs: list[Job] = [Refresher(opened.engine.refresh), keeper]
         if settings.publish == "auto":
             jobs.append(AutoPublisher(opened.registry, delay_s=settings.publish_delay_s))
         guard = AddressGuard(allow=settings.allowed_networks)
@@ -82,9 +100,13 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     app.state.settings = settings
     app.state.mailer = _mailer(settings)
     app.state.pages = pages = Pages()
+    public = settings.state_dir / "public"
+    app.state.lists = OnlineLists(public / "list")
+    app.state.allowances = Allowances(settings.checks_per_minute) if settings.checks_per_minute else None
     add_problem_handlers(app)
     # The last one added is the first one entered.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(OpenToAnyOrigin, paths=online_api.OPEN_PATHS, headers=online_api.OPEN_HEADERS)
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, is_https=settings.base_url.startswith("https://"))
     app.add_middleware(Languages, is_https=settings.base_url.startswith("https://"))
@@ -92,11 +114,20 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     app.include_router(search_knn.router(get_engine, get_fetcher))
     app.include_router(registry_api.router(get_registry))
     app.include_router(evidence_api.router(get_registry, get_prober))
-    for module in (search_pages, claim_pages, account_pages, prove_pages, sign_in_pages, lab_pages):
+    for module in (
+        search_pages,
+        basket_pages,
+        portfolio_pages,
+        claim_pages,
+        account_pages,
+        prove_pages,
+        sign_in_pages,
+        lab_pages,
+        online_api,
+    ):
         app.include_router(module.routes)
     _add_robots(app)
     _add_health(app)
-    public = settings.state_dir / "public"
     app.mount("/list", ListFiles(public / "list"))
     app.mount("/log", LogFiles(public / "log"))
     app.mount("/static", SiteFiles(STATIC_DIR, pages.versions))
@@ -104,7 +135,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
 
 
 @asynccontextmanager
-async def _running(jobs: Sequence[Refresher | AutoPublisher | Rechecker]) -> AsyncIterator[None]:
+async def _running(jobs: Sequence[Job]) -> AsyncIterator[None]:
     """Jobs beside the requests, ended before what they use is closed."""
     tasks = [asyncio.create_task(job.run()) for job in jobs]
     try:

@@ -110,6 +110,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=15_000_000, ge=1_000, description="Largest request taken, in bytes. Beyond it: 413."
     )
+    checks_per_minute: int = Field(
+        default=100_000,
+        ge=0,
+        description="Addresses and pictures that one network address may look up in the list each minute without a "
+        "key, in each process. 0: only keys are answered. Keys have no limit.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
 
     @field_validator("base_url")
