@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heldout import __version__
+from heldout.cli_audit import run_audit
 from heldout.cli_check import check_one, open_from_server
 from heldout.cli_opt_out import opt_out
 from heldout.cli_search import search
@@ -60,6 +61,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")
 ListOption = Annotated[Path, typer.Option("--list", metavar="LIST", help="Folder that heldout pull wrote.")]
 MinAssuranceOption = Annotated[
     MinAssurance, typer.Option("--min-assurance", help="Leave out entries that are proved less well than this.")
+]
+ShardsArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="IN...", help="Shards, or folders: parquet, webdataset tar, JSONL, CSV, TSV; .gz of text."),
+]
+UrlColumnOption = Annotated[
+    str | None, typer.Option("--url-column", metavar="NAME", help="URL column, if it is not called url or URL.")
+]
+AsOfOption = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Only entries first declared on this day or before."),
 ]
 ServerOption = Annotated[
     str | None, typer.Option("--server", metavar="URL", envvar="HELDOUT_SERVER", help="Base address of a site.")
@@ -158,23 +170,13 @@ def pull(
 @app.command("filter")
 def filter_(
     *,
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="IN...", help="Shards, or folders: parquet, webdataset tar, JSONL, CSV, TSV; .gz of text."
-        ),
-    ],
+    inputs: ShardsArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder of the outputs and report.json.")],
     list_path: ListOption,
     min_assurance: MinAssuranceOption = MinAssurance.DECLARED,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the list in memory.")] = 1,
-    url_column: Annotated[
-        str | None, typer.Option("--url-column", metavar="NAME", help="URL column, if it is not called url or URL.")
-    ] = None,
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Only entries first declared on this day or before."),
-    ] = None,
+    url_column: UrlColumnOption = None,
+    as_of: AsOfOption = None,
     emit: Annotated[
         list[EmitKind] | None,
         typer.Option(
@@ -234,6 +236,38 @@ def filter_(
         if not as_json:
             complain(f"{len(result.failures)} of {len(result.failures) + len(result.shards)} inputs gave no output")
         raise typer.Exit(max(int(error.exit_code) for error in result.failures.values()))
+
+
+@app.command()
+def audit(
+    *,
+    inputs: ShardsArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder of the audit.")],
+    list_path: ListOption,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="OTHER", help="Shards of an earlier version: what was added and removed; repeatable."),
+    ] = None,
+    min_assurance: MinAssuranceOption = MinAssurance.DECLARED,
+    url_column: UrlColumnOption = None,
+    as_of: AsOfOption = None,
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="For DuckDB, besides list and shards; what it cannot hold is spilled.")
+    ] = "1GB",
+    allow_unverified: AllowUnverified = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count what is in shards and how much of it a list excludes: JSON, tables, a page with charts, views for SQL."""
+    from heldout.filtering_options import FilterOptions
+
+    options = FilterOptions(
+        list_path,
+        _assurance(min_assurance),
+        allow_unverified,
+        url_column,
+        as_of=None if as_of is None else as_of.date(),
+    )
+    run_audit(inputs, out, options, against=against or (), memory=memory, as_json=as_json)
 
 
 @app.command()
