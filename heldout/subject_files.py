@@ -63,10 +63,29 @@ def read_source(source: str, *, progress: Progress | None = None) -> list[Line]:
         return read_pictures(_pictures_below(path), progress=progress)
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return read_pictures([path], progress=progress)
-    text = _read_text(path)
-    if path.suffix.lower() in {".csv", ".tsv"}:
-        return list(_read_table(path, text))
-    return list(_read_list(path, text.splitlines()))
+    return read_text(source, _read_text(path))
+
+
+def read_text(name: str, text: str) -> list[Line]:
+    """Lines of a table or a list of addresses that is at hand, told apart by the ending of its name.
+
+    Raises:
+        InputError: it is a table without a column that we know, or a damaged one.
+    """
+    if Path(name).suffix.lower() in {".csv", ".tsv"}:
+        return list(_read_table(name, text))
+    return list(_read_list(name, text.splitlines()))
+
+
+def fingerprint_line(where: str, data: bytes) -> Line:
+    """A picture that is at hand. What reads pictures must be installed."""
+    from heldout.pictures import fingerprint
+
+    try:
+        mark = fingerprint(data, name="it")
+    except InputError as error:
+        return Line(where, None, str(error))
+    return Line(where, ImageSubject(pdq=mark.pdq[0].tobytes().hex(), quality=mark.quality, sha256=mark.sha256.hex()))
 
 
 def read_pictures(paths: Iterable[Path], *, progress: Progress | None = None) -> list[Line]:
@@ -100,18 +119,14 @@ def prefix_line(prefix: str) -> Line:
 
 
 def _read_picture(path: Path) -> Line:
-    from heldout.pictures import fingerprint
-
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting
             return Line(os.fspath(path), None, "is no file")
-        mark = fingerprint(_read_bytes(path, "it"), name="it")
+        return fingerprint_line(os.fspath(path), _read_bytes(path, "it"))
     except OSError as error:
         return Line(os.fspath(path), None, f"cannot be read ({error.strerror})")
     except InputError as error:
         return Line(os.fspath(path), None, str(error))
-    subject = ImageSubject(pdq=mark.pdq[0].tobytes().hex(), quality=mark.quality, sha256=mark.sha256.hex())
-    return Line(os.fspath(path), subject)
 
 
 def _pictures_below(folder: Path) -> list[Path]:
@@ -150,14 +165,14 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{path} is not text in UTF-8: save it so, or give a table, a list or pictures") from error
 
 
-def _read_list(path: Path, lines: Iterable[str]) -> Iterator[Line]:
+def _read_list(path: str, lines: Iterable[str]) -> Iterator[Line]:
     for number, line in enumerate(lines, start=1):
         text = line.strip()
         if text and not text.startswith("#"):
             yield _line(f"{path}:{number}", {"kind": "url", "url": text})
 
 
-def _read_table(path: Path, text: str) -> Iterator[Line]:
+def _read_table(path: str, text: str) -> Iterator[Line]:
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
     rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter)

@@ -39,28 +39,71 @@ class Upload:
         return next(iter(self.fields.get(name, ())), "").strip()
 
 
+@dataclass(frozen=True)
+class SentFile:
+    """A file of a form."""
+
+    name: str
+    """As the browser calls it."""
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form with any number of files, as sent."""
+
+    files: Mapping[str, Sequence[SentFile]]
+    """By field; one without a name and without bytes where the browser sent the field without a file."""
+    fields: Mapping[str, Sequence[str]]
+
+    def one(self, name: str) -> str:
+        """The first value of a field, without white space around it; empty where there is none."""
+        return next(iter(self.fields.get(name, ())), "").strip()
+
+
 async def read_upload(request: Request) -> Upload:
     """The form, held in memory.
 
     Raises:
         InputError: not multipart, or larger than a picture of `MAX_PICTURE_BYTES` and some fields.
     """
+    form = await _read(request, max_files=1, hint=f"send one file in the field {FIELD!r}")
+    sent = form.files.get(FIELD)
+    return Upload(sent[0].data if sent else None, form.fields)
+
+
+async def read_form(request: Request, *, max_files: int) -> Form:
+    """A form with several files, held in memory. Together they are at most as large as one picture may be.
+
+    Raises:
+        InputError: not multipart, too large, or too many files.
+    """
+    return await _read(request, max_files=max_files, hint=f"send at most {max_files:,} files at once")
+
+
+async def _read(request: Request, *, max_files: int, hint: str) -> Form:
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise InputError(f"this is not a form: send the file as multipart/form-data, in the field {FIELD!r}")
-    parser = _InMemory(request.headers, _bounded(request), max_files=1, max_fields=_MAX_FIELDS)
+    parser = _InMemory(
+        request.headers,
+        _bounded(request),
+        max_files=max_files,
+        max_fields=_MAX_FIELDS,
+        max_part_size=MAX_PICTURE_BYTES,  # of a field; the body as a whole is bounded
+    )
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        raise InputError(f"the form cannot be read ({error.message}): send one file in the field {FIELD!r}") from error
+        raise InputError(f"the form cannot be read ({error.message}): {hint}") from error
     try:
         fields: dict[str, list[str]] = {}
-        picture = None
+        files: dict[str, list[SentFile]] = {}
         for name, value in form.multi_items():
             if isinstance(value, str):
                 fields.setdefault(name, []).append(value)
-            elif name == FIELD:
-                picture = await value.read()
-        return Upload(picture, fields)
+                continue
+            files.setdefault(name, []).append(SentFile(value.filename or "", await value.read()))
+        return Form(files, fields)
     finally:
         await form.close()
 

@@ -79,8 +79,12 @@ def thumbnail_href(sample: Sample, generations: Mapping[str, int]) -> str | None
     """Address of a sample's thumbnail, cacheable for ever; None where there is no picture."""
     if sample.status != "ok":
         return None
-    dataset, generation = quote(sample.dataset, safe=""), generations[sample.dataset]
-    return f"/v1/thumbnails/{dataset}/{sample.id}.webp?generation={generation}"
+    return thumbnail_address(sample.dataset, sample.id, generations[sample.dataset])
+
+
+def thumbnail_address(dataset: str, sample_id: int, generation: int) -> str:
+    """Address of the thumbnail of a sample that has one, cacheable for ever."""
+    return f"/v1/thumbnails/{quote(dataset, safe='')}/{sample_id}.webp?generation={generation}"
 
 
 def alternative_text(sample: Sample) -> str:

@@ -169,45 +169,6 @@ class ResultsPage:
 
 
 @dataclass(frozen=True)
-class Thumb:
-    """A small picture in a row of pictures."""
-
-    src: str | None
-    alt: str
-    unsafe: bool
-
-
-@dataclass(frozen=True)
-class ConfirmPage:
-    """`/opt-out`: what exactly will be excluded, before it is."""
-
-    fields: list[tuple[str, str]]
-    """Name and value of the hidden fields that carry the selection."""
-    seal: str
-    thumbs: list[Thumb]
-    n_more: int
-    """Selected pictures beyond the thumbs shown."""
-    n_samples: int
-    addresses: list[str]
-    n_addresses: int
-    n_pictures: int
-    n_plain: int
-    """Pictures too plain to be recognised in another file: only the very same file is."""
-    n_unreadable: int
-    """Selected samples that have neither a usable address nor a picture."""
-    n_already: int
-    next_list: str
-    problem: str
-    """What to put right, when the form comes back; else empty."""
-    bad_contact: bool
-    """Whether that is the e-mail address."""
-    scopes: list[str]
-    """Ticked ones of `picture`, `address`."""
-    acting_as: str
-    contact: str
-
-
-@dataclass(frozen=True)
 class ClaimFacts:
     """A claim, as its pages show it."""
 
@@ -239,6 +200,13 @@ class DonePage:
     """Private: who has it can take the claim back. Empty where the claim belongs to an account."""
     is_owned: bool
     """Whether the claim belongs to the account of whoever looks."""
+    n_places: int
+    """Sites and profiles, which wait for proof."""
+    prove_href: str
+    manage_path: str
+    """Where signing in leads to, to move the claim into the account."""
+    may_sign_in: bool
+    """Whether an account is on offer: the site sends mail, and nobody is signed in."""
 
 
 @dataclass(frozen=True)

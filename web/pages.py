@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.templating import Jinja2Templates
 
 from web import words
+from web.basket_cookie import basket_count
 
 HERE = Path(__file__).parent
 STATIC_DIR = HERE / "static"
@@ -57,6 +58,7 @@ class Pages:
             words.gettext, words.plural, newstyle=True, pgettext=words.pgettext
         )
         environment.globals.update(asset=self.asset, language=words.language, language_switches=language_switches)
+        environment.globals["basket_count"] = basket_count
         environment.filters.update(
             count=words.count, decimal=words.decimal, size=words.size, day=words.day, day_time=words.day_time
         )

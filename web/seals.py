@@ -1,6 +1,6 @@
 """Seals on what a page hands out and takes back: HMAC-SHA256 over text and time.
 
-The confirm page seals the selection it has shown, so that what is claimed is what somebody saw, and not yesterday's
+The basket's page seals what it has shown, so that what is claimed is what somebody saw, and not yesterday's
 tab, a half-loaded page or a form put together elsewhere. Each seal has a random part: two pages made at the same moment
 for the same pictures are two people's.
 """
@@ -29,10 +29,10 @@ def check_seal(secret: str, text: str, given: str, *, now: datetime) -> None:
     """
     made, _, digest = given.rpartition(".")
     if not hmac.compare_digest(digest.encode(), _digest(secret, text, made).encode()):
-        raise InputError("This form is not the one you were shown: search again, tick what is yours and confirm.")
+        raise InputError("Your basket has changed since this page was made: look at it again, then opt out.")
     made_at = datetime.fromtimestamp(int(made.partition(".")[0]), tz=now.tzinfo)
     if not timedelta(0) <= now - made_at <= MAX_AGE:
-        raise InputError("This form was open for too long: search again, tick what is yours and confirm.")
+        raise InputError("This page was open for too long: look at your basket again, then opt out.")
 
 
 def _digest(secret: str, text: str, made: str) -> str:

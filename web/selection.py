@@ -1,4 +1,4 @@
-"""What somebody ticked, as form fields, and what it stands for as subjects of a claim. Pure.
+"""What somebody ticked, as form fields. Pure.
 
 pick=demo@3:17,204         samples of a generation of a data set, as `search.picks` writes them
 picture=<pdq>.<quality>.<sha256>     the picture that was searched with, by its fingerprints
@@ -13,13 +13,16 @@ import numpy as np
 
 from heldout.errors import InputError
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY, distances
-from heldout.records import ImageSubject, Sample, Subject, UrlSubject
+from heldout.records import ImageSubject
 from heldout.urls import canonical_key
 from indexer.orientations import orientations
 from search.picks import Pick, parse_picks
 
 MAX_SELECTED = 2_000
 """Samples in one opt-out made by ticking. More than anybody ticks; whole portfolios have better ways."""
+
+MAX_GROUPED = 1_000
+"""Files whose copies are told from other pictures, for a count in a sentence: a third of a second for so many."""
 
 _PICTURE = re.compile(r"(?P<pdq>[0-9a-f]{64})\.(?P<quality>\d{1,3})\.(?P<sha256>[0-9a-f]{64})", re.ASCII)
 _AGAIN = "search again and tick what is yours"
@@ -32,29 +35,6 @@ class Selection:
     picks: tuple[Pick, ...] = ()
     pictures: tuple[ImageSubject, ...] = ()
     addresses: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Subjects:
-    """What a selection stands for."""
-
-    addresses: list[UrlSubject]
-    """One per canonical address."""
-    pictures: list[ImageSubject]
-    """One per file; several may be copies of one picture."""
-    n_pictures: int
-    """Pictures, copies counted once."""
-    n_plain: int
-    """Of `n_pictures`, those too plain for their copies to be recognised."""
-    n_unreadable: int
-    """Samples with neither."""
-
-    def chosen(self, scopes: Iterable[str]) -> list[Subject]:
-        """Those of the ticked scopes, `picture` and `address`."""
-        ticked = set(scopes)
-        addresses: list[Subject] = list(self.addresses) if "address" in ticked else []
-        pictures: list[Subject] = list(self.pictures) if "picture" in ticked else []
-        return addresses + pictures
 
 
 def format_picture(picture: ImageSubject) -> str:
@@ -103,56 +83,15 @@ def parse_selection(fields: Iterable[tuple[str, str]]) -> Selection:
     return Selection(tuple(picks), tuple(pictures[key] for key in sorted(pictures)), tuple(sorted(addresses)))
 
 
-def subjects_of(selection: Selection, samples: Sequence[Sample]) -> Subjects:
-    """What the selection stands for; `samples` are those of its picks."""
-    addresses: dict[str, UrlSubject] = {}
-    pictures: dict[tuple[str, str | None], ImageSubject] = {}
-    n_unreadable = 0
-    for picture in selection.pictures:
-        pictures[picture.pdq, picture.sha256] = picture
-    for address in selection.addresses:
-        addresses.setdefault(canonical_key(address), UrlSubject(url=address))
-    for sample in samples:
-        picture_of_it, key = _picture(sample), _key(sample)
-        if picture_of_it is not None:
-            pictures.setdefault((picture_of_it.pdq, picture_of_it.sha256), picture_of_it)
-        if key is not None and sample.url is not None:
-            addresses.setdefault(key, UrlSubject(url=sample.url))
-        n_unreadable += picture_of_it is None and key is None
-    files = list(pictures.values())
-    n_pictures, n_plain = _count(files)
-    return Subjects(list(addresses.values()), files, n_pictures, n_plain, n_unreadable)
+def count_pictures(files: Sequence[ImageSubject]) -> tuple[int, int]:
+    """(pictures with copies counted once, those of them too plain to have recognisable copies).
 
-
-def _match(form: re.Pattern[str], value: str) -> re.Match[str]:
-    match = form.fullmatch(value)
-    if match is None:
-        raise InputError(f"This page sent something that does not fit ({value[:40]!r}): {_AGAIN}.")
-    return match
-
-
-def _picture(sample: Sample) -> ImageSubject | None:
-    """None also for a picture that nothing could ever match: too plain, and its bytes not known."""
-    if sample.pdq is None or sample.pdq_quality is None:
-        return None
-    if sample.pdq_quality < MIN_QUALITY and sample.sha256 is None:
-        return None
-    return ImageSubject(pdq=sample.pdq, quality=sample.pdq_quality, sha256=sample.sha256)
-
-
-def _key(sample: Sample) -> str | None:
-    if sample.url is None:
-        return None
-    try:
-        return canonical_key(sample.url)
-    except InputError:  # data sets hold addresses that are none
-        return None
-
-
-def _count(files: Sequence[ImageSubject]) -> tuple[int, int]:
-    """(pictures with copies counted once, those of them too plain to have recognisable copies)."""
+    Beyond `MAX_GROUPED` files only equal fingerprints are counted once: every file would be compared with every other.
+    """
     busy = [bytes.fromhex(each.pdq) for each in files if each.quality >= MIN_QUALITY]
     plain = {each.sha256 for each in files if each.quality < MIN_QUALITY}
+    if len(busy) > MAX_GROUPED:
+        return len(set(busy)) + len(plain), len(plain)
     n_busy = 0
     left = np.frombuffer(b"".join(busy), dtype=np.uint8).reshape(-1, 32)
     while len(left):
@@ -163,3 +102,10 @@ def _count(files: Sequence[ImageSubject]) -> tuple[int, int]:
             group, rest = rest[near], rest[~near]
         n_busy, left = n_busy + 1, rest
     return n_busy + len(plain), len(plain)
+
+
+def _match(form: re.Pattern[str], value: str) -> re.Match[str]:
+    match = form.fullmatch(value)
+    if match is None:
+        raise InputError(f"This page sent something that does not fit ({value[:40]!r}): {_AGAIN}.")
+    return match

@@ -124,12 +124,17 @@ def row(url: str, caption: str, data: bytes | None, *, nsfw: str = "UNLIKELY") -
 
 def build_dataset(datasets_dir: Path, name: str, rows: list[dict[str, object]]) -> None:
     """Ingest and index rows as a data set, with the indexer's own code."""
+    (datasets_dir.parent / f"{name}-shards").mkdir()
+    add_shard(datasets_dir, name, rows)
+
+
+def add_shard(datasets_dir: Path, name: str, rows: list[dict[str, object]]) -> None:
+    """Ingest more rows into a data set, and make its next generation."""
     from indexer.build import build
     from indexer.ingest import ingest
 
     shards = datasets_dir.parent / f"{name}-shards"
-    shards.mkdir()
-    pq.write_table(pa.Table.from_pylist(rows), shards / "00000.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), shards / f"{len(list(shards.iterdir())):05}.parquet")
     ingest([shards], release=datasets_dir / name, encoder=ColourEncoder(), workers=0)
     build(datasets_dir / name)
 

@@ -9,14 +9,15 @@ from fastapi.testclient import TestClient
 from heldout.records import ClaimRequest, UrlSubject
 from tests.web.accounts import sign_in
 from tests.web.test_claim_pages import HTML, tick
-from web import account_contexts, contexts, prove_contexts
+from web import account_contexts, basket_contexts, contexts, prove_contexts
 from web.pages import TEMPLATES_DIR, Pages
 from web.settings import Settings
 
 PAGES: dict[str, type] = {
     "search.html": contexts.SearchPage,
     "results.html": contexts.ResultsPage,
-    "confirm.html": contexts.ConfirmPage,
+    "basket.html": basket_contexts.BasketPage,
+    "portfolio.html": basket_contexts.PortfolioPage,
     "done.html": contexts.DonePage,
     "manage.html": account_contexts.ManagePage,
     "sign_in.html": account_contexts.SignInPage,
@@ -71,11 +72,12 @@ def claim_id(own_site: TestClient) -> str:
 def test_the_context_of_each_rendered_page_is_its_dataclass(
     own_site: TestClient, claim_id: str, settings: Settings
 ) -> None:
-    confirm = own_site.post("/opt-out", data=dict(tick(own_site, "/search?q=jane.example")), headers=HTML)
+    own_site.post("/basket", data=dict(tick(own_site, "/search?q=jane.example")), headers=HTML)
     rendered = [
         own_site.get("/"),
         own_site.get("/search?q=red"),
-        confirm,
+        own_site.get("/basket"),
+        own_site.get("/portfolio"),
         own_site.get(f"/claims/{claim_id}/done"),
         own_site.get(f"/claims/{claim_id}"),
         own_site.get("/labs"),

@@ -33,7 +33,7 @@ def test_a_seal_holds_for_its_text_until_it_is_too_old() -> None:
 )
 def test_a_changed_one_does_not(secret: str, text: str, changed: object) -> None:
     assert callable(changed)
-    with pytest.raises(InputError, match="not the one you were shown"):
+    with pytest.raises(InputError, match="has changed since this page"):
         check_seal(secret, text, changed(seal("secret", "text", now=NOW)), now=NOW)
 
 

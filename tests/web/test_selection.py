@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heldout.errors import InputError
-from heldout.records import ImageSubject, Sample, UrlSubject
+from heldout.records import ImageSubject, Sample
 from search.picks import Pick, format_picks
 from web.selection import (
     MAX_SELECTED,
@@ -13,7 +13,6 @@ from web.selection import (
     fields_of,
     format_picture,
     parse_selection,
-    subjects_of,
 )
 
 ONE, OTHER = "0f" * 32, "f0" * 32
@@ -98,37 +97,3 @@ def test_nothing_and_too_much_are_refused_with_advice() -> None:
         parse_selection([("scope", "picture")])
     with pytest.raises(InputError, match="2,001 copies"):
         parse_selection([("pick", "a@1:" + ",".join(map(str, range(MAX_SELECTED + 1))))])
-
-
-def test_a_sample_stands_for_its_address_and_its_picture() -> None:
-    subjects = subjects_of(Selection(), [sample(1)])
-    assert subjects.addresses == [UrlSubject(url="https://jane.example/1.png")]
-    assert subjects.pictures == [ImageSubject(pdq=ONE, quality=90, sha256=f"{1:064x}")]
-    assert subjects.chosen(["picture"]) == subjects.pictures
-    assert subjects.chosen(["address"]) == subjects.addresses
-    assert subjects.chosen(["address", "picture"]) == [*subjects.addresses, *subjects.pictures]
-    assert subjects.chosen([]) == []
-
-
-def test_one_address_written_twice_is_one() -> None:
-    twice = [sample(1, url="https://jane.example/1.png"), sample(2, url="HTTP://Jane.Example:80/a/../1.png")]
-    assert len(subjects_of(Selection(), twice).addresses) == 1
-
-
-def test_copies_of_a_picture_are_counted_once() -> None:
-    files = [sample(1), sample(2, pdq=NEARLY_ONE), sample(3, pdq=OTHER), sample(4, pdq="33" * 32)]
-    subjects = subjects_of(Selection(), files)
-    assert (len(subjects.pictures), subjects.n_pictures) == (4, 3)
-
-
-def test_a_plain_picture_is_only_its_file_and_without_a_file_nothing() -> None:
-    plain = [sample(1, pdq_quality=20), sample(2, pdq_quality=20, sha256=None, url=None)]
-    subjects = subjects_of(Selection(), plain)
-    assert (len(subjects.pictures), subjects.n_pictures, subjects.n_plain, subjects.n_unreadable) == (1, 1, 1, 1)
-
-
-def test_a_sample_without_a_picture_is_its_address_and_a_broken_address_is_none() -> None:
-    gone = sample(1, status="failed_to_download", pdq=None, pdq_quality=None, sha256=None)
-    broken = gone.model_copy(update={"url": "not an address"})
-    assert subjects_of(Selection(), [gone]).n_unreadable == 0
-    assert subjects_of(Selection(), [broken]).n_unreadable == 1
