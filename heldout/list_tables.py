@@ -41,6 +41,17 @@ SCHEMAS: Final[Mapping[TableName, pa.Schema]] = {
 ROWS_AT_ONCE: Final = 1_000_000
 """Rows digested at a time."""
 
+ROW_GROUP_SIZE: Final = 131_072
+_RANDOM: Final = frozenset({"key", "pdq", "sha256"})
+"""Columns of digests: no compression makes them smaller."""
+_ENCODINGS: Final[Mapping[TableName, dict[str, str]]] = {
+    "url": {"key": "DELTA_BINARY_PACKED"},
+    "prefix": {"prefix": "DELTA_BYTE_ARRAY"},
+    "host": {"host": "DELTA_BYTE_ARRAY"},
+    "image": {},
+}
+"""Of the columns that are ascending."""
+
 
 def table_of(name: str) -> TableName:
     """The table that a data file of this name belongs to."""
@@ -55,6 +66,21 @@ def content_digest(table: pa.Table, name: TableName) -> bytes:
         for octets in _octets(table[column], is_nullable=column == "sha256"):
             digest.update(octets)
     return digest.digest()
+
+
+def format_table(table: pa.Table, name: TableName) -> bytes:
+    """A table as the bytes of a data file: the same with the same version of pyarrow."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=ROW_GROUP_SIZE,
+        use_dictionary=[column for column in table.column_names if column in STANDING or column == "quality"],
+        column_encoding=_ENCODINGS[name] or None,
+        compression={column: "none" if column in _RANDOM else "zstd" for column in table.column_names},
+        store_schema=True,
+    )
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def read_table(source: Path | bytes, name: TableName, shown: str) -> pa.Table:
@@ -95,6 +121,20 @@ def check_sorted(table: pa.Table, name: TableName) -> None:
         raise VerificationError(
             f"the list's {name} entries are not in order, so that lookups would miss some: pull it again"
         )
+
+
+def in_order(table: pa.Table, name: TableName) -> pa.Table:
+    """The rows in the order of their format."""
+    subject = SCHEMAS[name].names[0]
+    if name == "url":
+        order = np.argsort(table[subject].to_numpy(), kind="stable")  # in linear time for two runs
+    elif name == "image":
+        numbered = table.append_column("has_file", pc.cast(pc.is_valid(table["sha256"]), pa.uint8()))
+        keys = [(subject, "ascending"), ("has_file", "ascending"), ("sha256", "ascending")]
+        order = pc.sort_indices(numbered, sort_keys=keys).to_numpy()
+    else:
+        order = pc.sort_indices(table, sort_keys=[(subject, "ascending")]).to_numpy()
+    return table.take(pa.array(order))
 
 
 def fixed_bytes(column: pa.ChunkedArray | pa.Array, width: int) -> npt.NDArray[np.uint8]:

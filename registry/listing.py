@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from heldout.list_tables import STANDING, TableName, content_digest
+from heldout.list_tables import TableName, content_digest, format_table
 from heldout.manifest import MAX_PREFIX_BITS, ListFile, LogState, Manifest, PreviousVersion, format_manifest
 from heldout.urls import CANONICALISATION
 from registry.effective import EffectiveLog
@@ -20,7 +19,6 @@ from registry.standings import list_tables
 
 KEYS_PER_FILE = 1_000_000
 """URL files are split by the key's first bits so that each has at most about this many rows."""
-ROW_GROUP_SIZE = 131_072
 
 
 @dataclass(frozen=True)
@@ -80,20 +78,6 @@ def build_files(tables: Mapping[TableName, pa.Table]) -> tuple[dict[str, DataFil
 
 def data_file(table: pa.Table, name: TableName) -> DataFile:
     """A table as a data file."""
-    sink = pa.BufferOutputStream()
-    standing = list(STANDING) + (["quality"] if name == "image" else [])
-    encodings = {"url": {"key": "DELTA_BINARY_PACKED"}, "prefix": {"prefix": "DELTA_BYTE_ARRAY"}}
-    encodings["host"] = {"host": "DELTA_BYTE_ARRAY"}
-    digests = {"key", "pdq", "sha256"}
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=ROW_GROUP_SIZE,
-        use_dictionary=standing,
-        column_encoding=encodings.get(name),
-        compression={column: "none" if column in digests else "zstd" for column in table.column_names},
-        store_schema=True,
-    )
-    data = sink.getvalue().to_pybytes()
+    data = format_table(table, name)
     entry = ListFile(hashlib.sha256(data).digest(), len(data), table.num_rows, content_digest(table, name))
     return DataFile(data, entry)
