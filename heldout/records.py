@@ -350,8 +350,8 @@ class DisputeRequest(Record):
         default=None,
         min_length=1,
         max_length=1_000,
-        description="What of the claim it is about; an address also stands for the site or profile of the claim it is "
-        "on. Left out: all of it.",
+        description="What of the claim it is about; an address that it does not hold stands for the site or profile of "
+        "the claim it is on. Left out: all of it.",
     )
 
 

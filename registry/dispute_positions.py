@@ -32,7 +32,7 @@ def disputed_positions(
 def disputable(session: Session, claim_id: str, given: Sequence[Subject] | None) -> list[int]:
     """Positions that a dispute names: subjects of the claim that count, all of them or those that are meant.
 
-    A picture means every subject that it would match; an address also the site or the profile it is on.
+    A picture means every subject that it would match; an address that the claim does not hold, the place it is on.
 
     Raises:
         InputError: what is named is unusable or no part of the claim, or nothing of it counts.
@@ -63,23 +63,30 @@ def _meant(claim_id: str, rows: Sequence[SubjectRow], given: Sequence[Subject]) 
             is_same_file = [subject.sha256 is not None and row.sha256 == subject.sha256 for row in pictures]
             found.update(pictures[at].position for at in np.flatnonzero(near | np.array(is_same_file, bool)))
         else:
-            for name in _names(subject, url or ""):
-                found.update(named.get(name, []))
+            names = [_name(subject), *_places(subject, url)]
+            found.update(next((named[name] for name in names if name in named), []))
         if not found:
             raise InputError(f"subject {number} is no part of claim {claim_id}: leave it out, or look at the claim")
         meant |= found
     return meant
 
 
-def _names(subject: LoggedSubject, url: str) -> list[tuple[str, object]]:
-    """Kind and rule or digest of every subject that a claim may have for it."""
+def _name(subject: LoggedSubject) -> tuple[str, object]:
+    """Kind and rule or digest, as rows have them."""
     match subject:
         case UrlDigest(key):
-            places = [("host", rule) for rule in hosts_covering(url)]
-            return [("url", key), *places, *(("prefix", rule) for rule in prefixes_covering(url))]
+            return "url", key
         case PrefixRule(rule):
-            return [("prefix", rule)]
+            return "prefix", rule
         case HostRule(rule):
-            return [("host", rule)]
-        case ImageDigest():
-            return []
+            return "host", rule
+        case ImageDigest(pdq):
+            return "image", pdq
+
+
+def _places(subject: LoggedSubject, url: str | None) -> list[tuple[str, object]]:
+    """What an address stands for where a claim does not hold it itself: the narrowest place it is on."""
+    if not isinstance(subject, UrlDigest) or url is None:
+        return []
+    narrow_first = reversed(prefixes_covering(url))
+    return [*(("prefix", rule) for rule in narrow_first), *(("host", rule) for rule in hosts_covering(url))]

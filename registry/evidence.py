@@ -7,7 +7,7 @@ recorded, each with the events that follow from it in one transaction, so that a
 import base64
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -248,12 +248,7 @@ def _let_fall(session: Session, row: EvidenceRow, positions: Sequence[int], *, n
     if not positions:
         return
     level = gives(cast("Method", row.method), row.target)
-    left: dict[int, Assurance] = dict.fromkeys(positions, "declared")
-    for other in list_of(session, row.claim_id):
-        shown = gives(cast("Method", other.method), other.target)
-        for position in positions_of(other) if other.id != row.id else []:
-            if position in left:
-                left[position] = max(left[position], shown, key=ASSURANCES.index)
+    left = shown_by_proofs(session, row.claim_id, positions, besides=row.id)
     query = select(SubjectRow.position, SubjectRow.assurance).where(SubjectRow.claim_id == row.claim_id)
     now_at = {position: assurance for position, assurance in session.execute(query)}  # noqa: C416 - rows are not pairs
     for best in ASSURANCES:
@@ -261,6 +256,19 @@ def _let_fall(session: Session, row: EvidenceRow, positions: Sequence[int], *, n
         falling = [at for at in positions if left[at] == best and now_at[at] == level]
         if falling:
             lower_assurance(session, row.claim_id, best, reason="evidence-lost", now=now, positions=falling)
+
+
+def shown_by_proofs(
+    session: Session, claim_id: str, positions: Iterable[int], *, besides: str | None = None
+) -> dict[int, Assurance]:
+    """The best that proofs of a claim show now for each of these subjects, one proof left out."""
+    left: dict[int, Assurance] = dict.fromkeys(positions, "declared")
+    for proof in list_of(session, claim_id):
+        shown = gives(cast("Method", proof.method), proof.target)
+        for position in positions_of(proof) if proof.id != besides else []:
+            if position in left:
+                left[position] = max(left[position], shown, key=ASSURANCES.index)
+    return left
 
 
 def _token(session: Session, claim_id: str, target: Target) -> str:

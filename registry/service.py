@@ -19,10 +19,14 @@ from heldout.receipts import receipt_to_json
 from heldout.records import Assurance, Claim, ClaimPage, ClaimPreview, ClaimRequest, Sample
 from registry import claims, transitions
 from registry.accounts import Accounts
+from registry.admission import admit
+from registry.baskets import Baskets
 from registry.claim_secrets import ClaimSecrets
 from registry.coverage import Coverage, CoverageIndex
 from registry.db import fold_write_ahead_log, make_engine, make_sessions, transaction
+from registry.disputing import Disputing
 from registry.keys import keygen, load_keys
+from registry.limits import Limits
 from registry.log import Sequencer
 from registry.metadata import Validity
 from registry.migrate import upgrade
@@ -30,6 +34,7 @@ from registry.proving import Proving
 from registry.publish import Published, Publisher
 from registry.rebuild import Rebuilt, rebuild
 from registry.receipts import make_receipt
+from registry.reviewing import Reviewing
 from registry.storage import FileCheckpointStore, FileStore
 from registry.witnessing import POLICY_FILE, WitnessClient, WitnessReport
 
@@ -59,6 +64,7 @@ class Registry:
         origin: str | None = None,
         clock: Clock = utc_now,
         validity: Validity | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Open what is there, and sweep what a power cut left half written among the public files.
 
@@ -68,6 +74,7 @@ class Registry:
             origin: the log's name, checked against the key's if given.
             clock: aware time.
             validity: of the list's metadata.
+            limits: of what one account or network address claims and disputes in a day.
 
         Raises:
             NotFoundError: there are no keys.
@@ -106,8 +113,22 @@ class Registry:
         self._coverage = CoverageIndex(self._reading)
         self.accounts = Accounts(self._sessions, self._reading, clock)
         """Who signs in, and their keys."""
+        self.baskets = Baskets(self._sessions, self._reading, clock)
+        """What browsers have put together to opt out."""
         self.proving = Proving(self._sessions, self._reading, clock, state_dir=state_dir, on_change=self._try_sequence)
         """Evidence that something is a claimant's."""
+        self._limits = limits or Limits()
+        self.disputing = Disputing(
+            self._sessions,
+            self._reading,
+            clock,
+            secrets=self._secrets,
+            limits=self._limits,
+            on_change=self._try_sequence,
+        )
+        """Counter-claims, for their two sides."""
+        self.reviewing = Reviewing(self._sessions, self._reading, clock, on_change=self._try_sequence)
+        """What reviewers see and decide."""
         n_swept = FileStore(self.public_dir).sweep()
         if n_swept:
             logger.warning("leftovers_swept", extra={"n_files": n_swept})
@@ -121,16 +142,22 @@ class Registry:
         origin: str,
         clock: Clock = utc_now,
         validity: Validity | None = None,
+        limits: Limits | None = None,
     ) -> Self:
         """Migrate the database, make keys if there are none at all, and open. For a demo or a first start."""
         state_dir.mkdir(parents=True, exist_ok=True)
         migrate(database_url or default_database_url(state_dir))
         if not (state_dir / "keys").exists():
             keygen(state_dir / "keys", origin, now=clock())
-        return cls(state_dir, database_url, origin=origin, clock=clock, validity=validity)
+        return cls(state_dir, database_url, origin=origin, clock=clock, validity=validity, limits=limits)
 
     def submit(
-        self, request: ClaimRequest, *, idempotency_key: str | None = None, account_id: str | None = None
+        self,
+        request: ClaimRequest,
+        *,
+        idempotency_key: str | None = None,
+        account_id: str | None = None,
+        client: bytes | None = None,
     ) -> Claim:
         """Store a claim, in force as far as it can be, and, if the log can be written, put it into the log.
 
@@ -140,11 +167,17 @@ class Registry:
             The claim; with its secret if it belongs to no account.
 
         Raises:
-            InputError, ConflictError: as `registry.claims.submit`. Nothing was stored.
+            InputError, ConflictError, TooOftenError: as `registry.admission.admit`. Nothing was stored.
         """
         with transaction(self._sessions) as session:
-            claim = claims.submit(
-                session, request, now=self._clock(), idempotency_key=idempotency_key, account_id=account_id
+            claim = admit(
+                session,
+                request,
+                now=self._clock(),
+                limits=self._limits,
+                idempotency_key=idempotency_key,
+                account_id=account_id,
+                client=client,
             )
         secret = self._secrets.of(claim.id) if account_id is None else None
         return self._sequenced(claim).model_copy(update={"secret": secret})

@@ -301,7 +301,9 @@ class ReviewRow(Table):
 
     __tablename__ = "reviews"
     __table_args__ = (
-        CheckConstraint("outcome IN ('uphold', 'refuse', 'release', 'reject', 'quarantine', 'assure')", name="outcome"),
+        CheckConstraint(
+            "outcome IN ('uphold', 'refuse', 'release', 'reject', 'quarantine', 'assure', 'unassure')", name="outcome"
+        ),
         CheckConstraint("(outcome IN ('uphold', 'refuse')) = (dispute_id IS NOT NULL)", name="dispute_of_outcome"),
         Index("ix_reviews_claim_id", "claim_id"),
     )

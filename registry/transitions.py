@@ -6,7 +6,7 @@ Takes a Session whose transaction the caller opened; the claim's row is locked u
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Final, cast
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -19,6 +19,9 @@ from registry.claim_history import why
 from registry.claims import locked_claim
 from registry.dispute_positions import disputed_positions
 from registry.tables import ClaimRow, EventRow, SubjectRow
+
+SHOWN_OF_ITSELF: Final[frozenset[Assurance]] = frozenset({"credential", "reviewed"})
+"""Assurances that a picture has by itself, not for where it is: how often it is copied says nothing against them."""
 
 _IN_CLAUSE = 500
 
@@ -34,8 +37,8 @@ def raise_assurance(
 ) -> None:
     """Note that this much has been shown; subjects of which more was shown stay as they are.
 
-    A place that waited for it comes into force, and so does what was held only because so much came at once. Doing it
-    again changes nothing.
+    A place that waited for it comes into force, and so does what was held because so much came at once or, if it is
+    shown of the picture itself, because of the picture. Doing it again changes nothing.
 
     Args:
         session: in a transaction.
@@ -135,9 +138,11 @@ def _change_assurance(
     enough = [is_enough(cast("SubjectKind", each.kind), assurance) for each in changed]
     waiting = {each.position for each, is_so in zip(changed, enough, strict=True) if is_so and each.state == "pending"}
     held = {each.position for each in changed if each.state == "quarantined"}
-    if held and rank > ASSURANCES.index("declared"):
+    if held:
+        lifted = {"over-limit"} if assurance != "declared" else set()
+        lifted |= {"too-plain", "too-many-hosts"} if assurance in SHOWN_OF_ITSELF else set()
         reasons = why(session, claim_id, n_subjects)
-        waiting |= {position for position in held if reasons[position] == "over-limit"}
+        waiting |= {position for position in held if reasons[position] in lifted}
     rising = sorted(waiting)
     falling = [
         each.position

@@ -85,7 +85,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
-            "outcome IN ('uphold', 'refuse', 'release', 'reject', 'quarantine', 'assure')",
+            "outcome IN ('uphold', 'refuse', 'release', 'reject', 'quarantine', 'assure', 'unassure')",
             name=op.f("ck_reviews_outcome"),
         ),
         sa.CheckConstraint(
