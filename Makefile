@@ -11,7 +11,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test lint fmt types contracts check serve messages screenshots wheel clean
+.PHONY: help examples demo dev test lint fmt types contracts check serve messages screenshots wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,11 @@ $(VENV)/.server: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml $(VENV)/.server
 	$(BIN)/pip install --quiet --disable-pip-version-check --group dev --group torch
 	@touch $@
+
+examples: ## Install what docs/integrations.md shows and is too large for `dev`
+	$(PYTHON) -m venv .venv-examples
+	.venv-examples/bin/pip install --quiet --disable-pip-version-check --upgrade pip
+	.venv-examples/bin/pip install --quiet --disable-pip-version-check -e . --group examples
 
 demo: $(VENV)/.server ## Index the bundled collection and open the site on http://127.0.0.1:8000 (no torch)
 	$(BIN)/python -m web.demo --state-dir $(STATE)/demo --port $(PORT)

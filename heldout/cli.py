@@ -54,6 +54,13 @@ class EmitKind(StrEnum):
     DATACOMP_UIDS = "datacomp-uids"
 
 
+class PreferenceKind(StrEnum):
+    """`heldout.filtering.PREFERENCES`; a test compares them."""
+
+    OPT_OUT = "train-ai=n"
+    OPT_IN = "train-ai=y"
+
+
 AllowUnverified = Annotated[
     bool, typer.Option("--allow-unverified", help="Go on where verification fails, and say so. Never the default.")
 ]
@@ -173,8 +180,21 @@ def filter_(
     inputs: ShardsArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder of the outputs and report.json.")],
     list_path: ListOption,
+    preference: Annotated[
+        PreferenceKind,
+        typer.Option(
+            help="train-ai=n: drop what is opted out. train-ai=y: opt-in only, keep only what is granted expressly and "
+            "not opted out."
+        ),
+    ] = PreferenceKind.OPT_OUT,
     min_assurance: MinAssuranceOption = MinAssurance.DECLARED,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the list in memory.")] = 1,
+    min_grant_assurance: Annotated[
+        MinAssurance, typer.Option(help="Opt-in only: leave out grants that are proved less well than this.")
+    ] = MinAssurance.ACCOUNT,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Write no shards, but for each a mask of the samples to keep.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; they share one list in memory.")] = 1,
     url_column: UrlColumnOption = None,
     as_of: AsOfOption = None,
     emit: Annotated[
@@ -203,6 +223,9 @@ def filter_(
         as_of=None if as_of is None else as_of.date(),
         emit=frozenset(kind.value for kind in emit or ()),
         dry_run=dry_run,
+        writes="masks" if masks else "shards",
+        preference=preference.value,
+        min_grant_assurance=_assurance(min_grant_assurance),
     )
     with progress("shards") as show:
         result = filter_shards(inputs, out, options, workers=workers, progress=show)
@@ -223,8 +246,8 @@ def filter_(
     else:
         print(
             f"{out}: {len(result.shards)} shards, {total['n_in']} samples in, {total['n_kept']} kept, "
-            f"{total['n_dropped']} dropped{format_kinds(total['dropped'])}"
-            f"{'; no shards were written' if dry_run else ''}"
+            f"{total['n_dropped']} dropped{format_kinds(total['dropped'], total['n_not_granted'])}"
+            f"{'; no shards were written' if dry_run else ''}{'; masks were written' if masks else ''}"
         )
         for key, what in (
             ("n_unreadable_urls", "samples have no usable URL, and were not checked by it"),

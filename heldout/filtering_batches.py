@@ -7,8 +7,8 @@ Verified when made. Picklable: another process opens the very same version again
 batches to come, so that a task costs no loading. Fails closed: a batch without URLs is an error.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,20 @@ Mask = npt.NDArray[np.bool_]
 
 _open_once = lru_cache(maxsize=2)(open_list)
 """Of this process: loading a large list takes seconds."""
+
+
+def _open_fresh(options: FilterOptions) -> ExclusionList:
+    """The list, if it was opened before and is fresh still; else it is verified anew."""
+    exclusions = _open_once(options)
+    if _is_stale(exclusions, datetime.now(UTC)) and not exclusions.doubts:
+        _open_once.cache_clear()
+        return _open_once(options)
+    return exclusions
+
+
+def _is_stale(exclusions: ExclusionList, now: datetime) -> bool:
+    proved = exclusions.version.proved
+    return proved is None or proved.trusted.expires_at <= now
 
 
 class Filter:
@@ -73,7 +87,7 @@ class Filter:
             preference=preference,
             min_grant_assurance=min_grant_assurance,
         )
-        self._list: ExclusionList | None = _open_once(self._options)
+        self._list: ExclusionList | None = _open_fresh(self._options)
 
     def __getstate__(self) -> FilterOptions:
         return self._options
@@ -90,13 +104,17 @@ class Filter:
             HeldoutError: in another process, if it is no longer there or does not verify.
         """
         if self._list is None:
-            self._list = _open_once(self._options)
+            self._list = _open_fresh(self._options)
         return self._list
 
     @property
     def doubts(self) -> tuple[str, ...]:
         """Why not to trust the list; empty unless that was allowed."""
         return self.exclusions.doubts
+
+    def is_stale(self, now: datetime) -> bool:
+        """Whether the list, fresh when it was opened, is so no more: pull it and make another filter."""
+        return _is_stale(self.exclusions, now)
 
     def keep(
         self, batch: pa.Table | pa.RecordBatch | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
@@ -126,7 +144,20 @@ class Filter:
         for number, sample in enumerate(batch):
             self._check_names(sample, f"sample {number} of the batch")
             self._look_at(sample, number, evidence)
-        return evidence.decide(len(batch), self.exclusions, self._options.opt_in).kept
+        return self.decide(evidence, len(batch))
+
+    def kept(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """What is kept of each batch: what Spark's `mapInArrow` wants.
+
+        Raises:
+            InputError: as `keep`.
+        """
+        for batch in batches:
+            yield batch.filter(pa.array(self.keep(batch)))
+
+    def decide(self, evidence: Evidence, n: int) -> Mask:
+        """(n,) Which of n samples are kept, by what is known of them."""
+        return evidence.decide(n, self.exclusions, self._options.opt_in).kept
 
     def keep_webdataset(self, sample: Mapping[str, Any]) -> bool:
         """Say whether a webdataset sample is kept, by its JSON and its pictures, which are not to be decoded yet.
@@ -156,7 +187,7 @@ class Filter:
             n_seen += 1
         if not n_seen:
             raise InputError(f"{sample.get('__key__')} has neither JSON nor a picture, so it cannot be checked")
-        return bool(evidence.decide(1, self.exclusions, self._options.opt_in).kept[0])
+        return bool(self.decide(evidence, 1)[0])
 
     def _is_looked_at(self, name: str) -> bool:
         return is_url_name(name, self._options.url_column) or name.lower() == SHA256_NAME

@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from heldout.checkpoint import Checkpoint, sign_checkpoint, to_base64
-from heldout.cli import EmitKind, MinAssurance, app, run
-from heldout.filtering_options import EMITS, Emit
+from heldout.cli import EmitKind, MinAssurance, PreferenceKind, app, run
+from heldout.filtering_options import EMITS, PREFERENCES, Emit, Preference
 from heldout.leaves import OptOutLeaf, UrlDigest, format_leaf
 from heldout.merkle import leaf_hash
 from heldout.records import ASSURANCES, Assurance, Sample
@@ -29,6 +29,7 @@ COMMANDS = ["pull", "filter", "verify", "check", "search", "opt-out", "monitor"]
 def test_assurances_are_those_of_the_records() -> None:
     assert tuple(MinAssurance) == ASSURANCES == get_args(Assurance)
     assert tuple(EmitKind) == EMITS == get_args(Emit)
+    assert tuple(PreferenceKind) == PREFERENCES == get_args(Preference)
 
 
 def test_commands_are_the_documented_ones() -> None:
