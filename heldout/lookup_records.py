@@ -4,7 +4,7 @@ A picture is asked about by its fingerprints: nobody sends a picture.
 """
 
 from datetime import date
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -14,6 +14,13 @@ MAX_LOOKUPS = 1_000
 """Items of one request, of all kinds together."""
 
 RuleKind = Literal["url", "prefix", "host", "sha256", "pdq"]
+
+PADDING: Final = 0
+"""Code of a line of a range that stands for nothing."""
+OPTED_OUT: Final = range(1, 6)
+"""Codes of opt-outs, by the position of their assurance in `records.ASSURANCES`."""
+GRANTED: Final = range(6, 11)
+"""Codes of grants, likewise. A code is one hexadecimal digit."""
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
 

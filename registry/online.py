@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from heldout.errors import NotFoundError
 from heldout.exclusion import ExclusionList
-from heldout.list_tables import fixed_bytes
+from heldout.list_tables import TableName, fixed_bytes
+from heldout.lookup_records import GRANTED, OPTED_OUT
 from heldout.stored import verify_published
 from registry.ranges import RangeSpace
 
@@ -36,18 +40,18 @@ class OnlineList:
     @classmethod
     def of(cls, exclusions: ExclusionList) -> Self:
         """Make the ranges of a list."""
-        urls, images = exclusions.tables["url"], exclusions.tables["image"]
-        has_file = images.filter(pc.is_valid(images["sha256"]))
+        urls, url_codes = _told(exclusions, "url")
+        keys, since = urls["key"].to_numpy(), _days(urls)
+        if len(exclusions.grants.tables["url"]):  # they follow the opt-outs
+            order = np.argsort(keys, kind="stable")
+            keys, url_codes, since = keys[order], url_codes[order], since[order]
+        images, image_codes = _told(exclusions, "image")
+        has_file = pc.is_valid(images["sha256"])
+        files = images.filter(has_file)
+        digests = fixed_bytes(files["sha256"], 32)
         spaces = {
-            "url": RangeSpace(
-                "url", urls["key"].to_numpy(), urls["assurance"].to_numpy(), urls["since"].cast("int32").to_numpy()
-            ),
-            "sha256": RangeSpace.of_digests(
-                "sha256",
-                fixed_bytes(has_file["sha256"], 32),
-                has_file["assurance"].to_numpy(),
-                has_file["since"].cast("int32").to_numpy(),
-            ),
+            "url": RangeSpace("url", keys, url_codes, since),
+            "sha256": RangeSpace.of_digests("sha256", digests, image_codes[has_file.to_numpy()], _days(files)),
         }
         return cls(exclusions, spaces)
 
@@ -106,3 +110,15 @@ class OnlineLists:
         if self._held is None:
             raise NotFoundError("no list has been published here yet, so nothing can be looked up: ask again later")
         return self._held
+
+
+def _told(exclusions: ExclusionList, name: TableName) -> tuple[pa.Table, npt.NDArray[np.uint8]]:
+    """A table's entries, opt-outs and then grants, and what a line of a range says of each."""
+    parts = [(exclusions.tables[name], OPTED_OUT), (exclusions.grants.tables[name], GRANTED)]
+    codes = [np.add(table["assurance"].to_numpy(), codes.start, dtype=np.uint8) for table, codes in parts]
+    return pa.concat_tables([table for table, _ in parts if len(table)] or [parts[0][0]]), np.concatenate(codes)
+
+
+def _days(table: pa.Table) -> npt.NDArray[np.int32]:
+    days: npt.NDArray[np.int32] = table["since"].cast(pa.int32()).to_numpy()
+    return days

@@ -5,7 +5,7 @@ all the addresses in the world with these digits was asked about. The prefix is 
 it grows with the list. Padding makes every answer of a list equally long, so that its size, which a listener sees
 through encryption, tells nothing. The idea is that of Have I Been Pwned's range search. ADR 0025, docs/online.md.
 
-Lines are `SUFFIX:ASSURANCE:SINCE`. Padding has ASSURANCE 0; else it is 1 + the position in `records.ASSURANCES`.
+Lines are `SUFFIX:CODE:SINCE`; `heldout.lookup_records` has the codes.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heldout.errors import InputError
+from heldout.lookup_records import OPTED_OUT, PADDING
 
 MEAN_ENTRIES: Final = 256
 """Entries of an answer, on average, beyond which one more digit is asked for: it then has 16."""
@@ -47,7 +48,7 @@ class RangeSpace:
         self,
         name: str,
         first: npt.NDArray[np.uint64],
-        assurance: npt.NDArray[np.uint8],
+        codes: npt.NDArray[np.uint8],
         since: npt.NDArray[np.int32],
         digests: npt.NDArray[np.uint8] | None = None,
     ) -> None:
@@ -56,12 +57,12 @@ class RangeSpace:
         Args:
             name: part of what padding is made from.
             first: (n,) the first 64 bits of the digests, ascending.
-            assurance: (n,) positions in `records.ASSURANCES`.
+            codes: (n,) what is told of each, never 0.
             since: (n,) days since 1970-01-01.
             digests: (n, w) whole digests, each once; None where `first` is all there is.
         """
         self._name = name
-        self._first, self._assurance, self._since, self._digests = first, assurance, since, digests
+        self._first, self._codes, self._since, self._digests = first, codes, since, digests
         n_chars = 16 if digests is None else 2 * digests.shape[1]
         chars = 1
         while len(first) / 16**chars > MEAN_ENTRIES and chars < MAX_PREFIX_CHARS:
@@ -76,23 +77,23 @@ class RangeSpace:
         cls,
         name: str,
         digests: npt.NDArray[np.uint8],
-        assurance: npt.NDArray[np.uint8],
+        codes: npt.NDArray[np.uint8],
         since: npt.NDArray[np.int32],
     ) -> Self:
-        """Index entries in any order; of those with one digest the best proved is told, then the earliest.
+        """Index entries in any order; of those with one digest an opt-out is told, the best proved, the earliest.
 
         Args:
             name: part of what padding is made from.
             digests: (n, w) uint8, w a multiple of 8.
-            assurance: (n,).
+            codes: (n,).
             since: (n,).
         """
         words = np.ascontiguousarray(digests).view(">u8").astype(np.uint64)
-        order = np.lexsort((since, -assurance.astype(np.int16), *words.T[::-1]))
+        order = np.lexsort((since, -codes.astype(np.int16), codes > OPTED_OUT[-1], *words.T[::-1]))
         words = words[order]
         is_first = np.concatenate(([True], (words[1:] != words[:-1]).any(axis=1)))[: len(order)]
         order = order[is_first]
-        return cls(name, words[is_first, 0], assurance[order], since[order], digests[order])
+        return cls(name, words[is_first, 0], codes[order], since[order], digests[order])
 
     def answer(self, prefix: str) -> bytes:
         """Lines of all entries that begin so, in order, and of padding.
@@ -114,12 +115,12 @@ class RangeSpace:
         end = int(np.searchsorted(self._first, bounds[1], side="right"))
         part = slice(start, end)
         days = self._since[part].astype("datetime64[D]").astype(str).tolist()
-        told = zip(self._hex(part), self._assurance[part].tolist(), days, strict=True)
-        lines = {digest[len(prefix) :]: f"{assurance + 1}:{day}" for digest, assurance, day in told}
+        told = zip(self._hex(part), self._codes[part].tolist(), days, strict=True)
+        lines = {digest[len(prefix) :]: f"{code:x}:{day}" for digest, code, day in told}
         counter, suffix_chars = 0, self.shape.prefix_chars + self.shape.suffix_chars - len(prefix)
         while len(lines) < n_lines:
             made = hashlib.sha256(f"{self._name}/{prefix}/{counter}".encode()).hexdigest()
-            lines.setdefault(made[-suffix_chars:], f"0:{_PADDING_DAY}")
+            lines.setdefault(made[-suffix_chars:], f"{PADDING}:{_PADDING_DAY}")
             counter += 1
         return "".join(f"{suffix}:{lines[suffix]}\n" for suffix in sorted(lines)).encode()
 

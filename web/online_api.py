@@ -227,7 +227,7 @@ def range_facts(response: Response, lists: ListsDep) -> RangeFacts:
 
 Prefix = Annotated[str, Path(description="The first hexadecimal digits of the digest; `/v1/range` says how many.")]
 _LINES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "`SUFFIX:ASSURANCE:SINCE` lines.", "content": {"text/plain": {}}},
+    200: {"description": "`SUFFIX:CODE:SINCE` lines.", "content": {"text/plain": {}}},
     422: _REFUSALS[422],
     429: _REFUSALS[429],
     503: _REFUSALS[503],
@@ -236,18 +236,18 @@ _LINES: Final[dict[int | str, dict[str, Any]]] = {
 
 @routes.get("/v1/range/{prefix}", responses=_LINES, response_model=None)
 def url_range(request: Request, prefix: Prefix, lists: ListsDep, caller: CallerDep) -> Response:
-    """All opted-out addresses whose digest begins so, and padding: every answer of a list has the same length.
+    """All addresses of the list whose digest begins so, and padding: every answer of a list has the same length.
 
-    Lines are in order; `SUFFIX` completes the prefix to the first 64 bits of the digest, `ASSURANCE` is 1 (declared) to
-    5 (reviewed), or 0 in a line that is padding. Compare at home: the server does not learn which address was meant.
-    Hosts and folders that are opted out are not here: their names are public, in files that `/v1/range` names.
+    Lines are in order; `SUFFIX` completes the prefix to the first 64 bits of the digest. `CODE` is one digit: 1
+    (declared) to 5 (reviewed) of an opt-out, 6 to a likewise of a grant, 0 of padding. Compare at home: the server does
+    not learn which address was meant. Hosts and folders that are opted out are not here: their names are public, in files that `/v1/range` names.
     """
     return _range(request, "url", prefix, lists, caller)
 
 
 @routes.get("/v1/range/sha256/{prefix}", responses=_LINES, response_model=None)
 def picture_range(request: Request, prefix: Prefix, lists: ListsDep, caller: CallerDep) -> Response:
-    """All opted-out pictures whose file's SHA-256 begins so, and padding; lines as in `/v1/range/{prefix}`.
+    """All pictures of the list whose file's SHA-256 begins so, and padding; lines as in `/v1/range/{prefix}`.
 
     Copies cannot be asked for by range: near fingerprints share no prefix. For those fetch the file of pictures whole.
     """

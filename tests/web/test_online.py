@@ -289,7 +289,10 @@ def test_a_range_tells_what_is_opted_out_and_no_more_than_its_size(site: TestCli
         for line in answer.text.splitlines()
         if line.split(":")[1] != "0"
     }
-    assert {each.lower() for each in found} == {f"{key_of(url):016x}" for url in (OPTED_OUT, UNICODE)}
+    assert {each.lower() for each in found} == {
+        f"{key_of(url):016x}" for url in (OPTED_OUT, UNICODE, GRANTED, GRANTED_ON_PLACE)
+    }
+    assert f"{key_of(GRANTED):016x}"[1:] + ":6:" in answers[f"{key_of(GRANTED):016x}"[0]].text
     sha256 = PICTURE.sha256 or ""
     assert f"{sha256[1:]}:1:" in site.get(f"/v1/range/sha256/{sha256[0]}").text
 
