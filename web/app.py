@@ -28,6 +28,7 @@ from web import (
     basket_pages,
     claim_pages,
     lab_pages,
+    log_pages,
     online_api,
     portfolio_pages,
     prove_pages,
@@ -123,6 +124,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
         prove_pages,
         sign_in_pages,
         lab_pages,
+        log_pages,
         online_api,
     ):
         app.include_router(module.routes)

@@ -57,7 +57,9 @@ class Pages:
         environment.install_gettext_callables(  # type: ignore[attr-defined] # the extension adds it
             words.gettext, words.plural, newstyle=True, pgettext=words.pgettext
         )
-        environment.globals.update(asset=self.asset, language=words.language, language_switches=language_switches)
+        environment.globals.update(
+            asset=self.asset, for_script=words.gettext, language=words.language, language_switches=language_switches
+        )
         environment.globals["basket_count"] = basket_count
         environment.filters.update(
             count=words.count, decimal=words.decimal, size=words.size, day=words.day, day_time=words.day_time

@@ -5,7 +5,7 @@ compiled in memory when the first page asks for it: no build step. What a reques
 set by `Languages`; outside of a request, and for the API, it is English. docs/translating.md is the manual.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from typing import Final
 
 from babel import Locale
 from babel.dates import format_date
+from babel.lists import format_list
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -88,6 +89,11 @@ def count(n: int) -> str:
 def decimal(value: float, digits: int) -> str:
     """A number with this many decimals."""
     return format_decimal(round(value, digits), format=f"#,##0.{'0' * digits}", locale=_LOCALES[language()])
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Things one after another: `a, b and c`."""
+    return format_list(parts, locale=_LOCALES[language()])
 
 
 def size(n_bytes: int) -> str:

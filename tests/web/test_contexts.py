@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from heldout.records import ClaimRequest, UrlSubject
 from tests.web.accounts import sign_in
 from tests.web.test_claim_pages import HTML, tick
-from web import account_contexts, basket_contexts, contexts, prove_contexts
+from web import account_contexts, basket_contexts, contexts, log_contexts, prove_contexts
 from web.pages import TEMPLATES_DIR, Pages
 from web.settings import Settings
 
@@ -30,6 +30,10 @@ PAGES: dict[str, type] = {
     "labs.html": contexts.LabsPage,
     "about.html": contexts.AboutPage,
     "error.html": contexts.ErrorPage,
+    "explore.html": log_contexts.ExplorePage,
+    "entry.html": log_contexts.EntryPage,
+    "checkpoints.html": log_contexts.CheckpointsPage,
+    "check_receipt.html": log_contexts.CheckReceiptPage,
 }
 GIVEN_BY_BASE = {"request", "asset", "url_for", "language", "_", "gettext", "ngettext", "pgettext"}
 
@@ -55,10 +59,10 @@ def _names_used(template: str, locals_: set[str]) -> set[str]:
     tree = environment.parse((TEMPLATES_DIR / template).read_text())
     used = jinja2.meta.find_undeclared_variables(tree)
     for other in jinja2.meta.find_referenced_templates(tree):
-        if other and other not in {"base.html", "_icons.html"}:
+        if other and other not in {"base.html", "_icons.html", "_check.html"}:
             used |= _names_used(other, locals_)
     # Names that a page sets before including a part: the part's loop variables, the imported shapes.
-    return used - {"icon", "card", "commands", "here"}
+    return used - {"icon", "checking", "card", "commands", "here"}
 
 
 @pytest.fixture
@@ -82,6 +86,10 @@ def test_the_context_of_each_rendered_page_is_its_dataclass(
         own_site.get(f"/claims/{claim_id}"),
         own_site.get("/labs"),
         own_site.get("/about"),
+        own_site.get("/explore"),
+        own_site.get("/explore/entries/0"),
+        own_site.get("/explore/checkpoints"),
+        own_site.get("/explore/receipt"),
         own_site.get("/nowhere", headers=HTML),
         own_site.get(f"/claims/{claim_id}/manage"),
         own_site.get(f"/claims/{claim_id}/prove"),
