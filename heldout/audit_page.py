@@ -38,7 +38,7 @@ summary { cursor: pointer; color: var(--accent); padding: 0.3rem 0; }
 th, td { text-align: left; padding: 0.25rem 0.8rem 0.25rem 0; border-top: 1px solid var(--line); vertical-align: top; }
 td:first-child { overflow-wrap: anywhere; min-width: 6rem; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-a { color: var(--accent); } code { font-size: 0.875em; overflow-wrap: anywhere; }
+footer { margin-top: 2rem; } a { color: var(--accent); } code { font-size: 0.875em; overflow-wrap: anywhere; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 """
 _COLOURS: Final = {

@@ -65,8 +65,8 @@ TABLES: Final[Mapping[str, str]] = {
         FROM samples GROUP BY language ORDER BY n_samples DESC, language NULLS LAST
     """,
     "sizes": """
-        SELECT CASE WHEN shorter < 64 THEN 1 ELSE 64 * pow(2, least(floor(log2(shorter / 64)), 6))::INTEGER END
-                AS shorter_from,
+        SELECT CASE WHEN shorter < 64 THEN 1
+                WHEN shorter >= 64 THEN 64 * pow(2, least(floor(log2(shorter / 64)), 6))::INTEGER END AS shorter_from,
             count(*) AS n_samples, count(kind) AS n_opted_out, count(kind) / count(*) AS rate
         FROM (
             SELECT CASE WHEN width IS NOT NULL AND height IS NOT NULL THEN least(width, height) END AS shorter, kind

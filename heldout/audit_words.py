@@ -29,7 +29,7 @@ TITLES: Final[Mapping[str, str]] = {
     "changes": N_("Changes since the other version"),
 }
 WORDS: Final[Mapping[str, str]] = {
-    "domains": N_("A site is a registered domain with all its hosts. Bars show samples; the dark part is opted out."),
+    "domains": N_("A site is a registered domain with all its hosts. Bars count samples."),
     "opted_out_domains": N_("Samples that the list excludes, by site."),
     "opt_outs": N_("How the list knows each sample that it excludes, and how well the opt-out is proved."),
     "since": N_(
