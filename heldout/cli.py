@@ -16,12 +16,12 @@ import typer
 
 from heldout import __version__
 from heldout.cli_audit import run_audit
-from heldout.cli_check import check_one, open_from_server
+from heldout.cli_check import ask_list, ask_server, print_answers
 from heldout.cli_opt_out import opt_out
 from heldout.cli_search import search
 from heldout.cli_verify import verify_claim_receipt, verify_filter_report, verify_list
 from heldout.errors import ExitCode, HeldoutError, InputError
-from heldout.terminal import complain, format_counts, format_kinds, plain, print_json, progress, tell_doubts
+from heldout.terminal import complain, format_counts, format_kinds, print_json, progress, tell_doubts
 
 if TYPE_CHECKING:
     from heldout.records import Assurance
@@ -337,33 +337,37 @@ def check(
         Path | None, typer.Option("--list", metavar="LIST", help="Folder that heldout pull wrote.")
     ] = None,
     server: ServerOption = None,
-    root: RootOption = None,
+    private: Annotated[
+        bool,
+        typer.Option("--private", help="With --server: ask by ranges of digests, so that it does not learn what."),
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key", metavar="KEY", envvar="HELDOUT_KEY", help="With --server: an API key, asked without limit."
+        ),
+    ] = None,
     min_assurance: MinAssuranceOption = MinAssurance.DECLARED,
     allow_unverified: AllowUnverified = False,
     as_json: AsJson = False,
 ) -> None:
-    """Is this opted out, by which rule, since when? Looked up on this machine: nobody learns what was asked."""
+    """Is this opted out, by which rule, since when? Pictures are measured here and sent nowhere.
+
+    With --list nobody learns what was asked. With --server the server does, unless --private.
+    """
     if (list_path is None) == (server is None):
         raise InputError("give either --list LIST or --server URL")
-    from heldout.exclusion import ExclusionList
-
     if list_path is not None:
-        exclusions = ExclusionList.open(
-            list_path, min_assurance=_assurance(min_assurance), allow_unverified=allow_unverified
-        )
-        tell_doubts(exclusions.doubts)
+        if private:
+            raise InputError("--private goes with --server: a list at hand tells nobody anything")
+        answers = ask_list(list_path, what, _assurance(min_assurance), allow_unverified=allow_unverified)
     else:
-        exclusions = open_from_server(server or "", root, _assurance(min_assurance))
-    answers = [check_one(text, exclusions) for text in what]
-    if as_json:
-        print_json(answers)
-        return
-    for answer in answers:
-        rule = answer["rule"]
-        found = f"opted out since {rule['since']} by {rule['kind']} ({rule['assurance']})" if rule else "not listed"
-        print(f"{found}\t{plain(answer['what'])}")
+        answers = ask_server(server or "", key, what, _assurance(min_assurance), private=private)
+    print_answers(answers, as_json=as_json)
 
 
+app.command()(keygen)
+app.command()(sign)
 app.command()(search)
 app.command("opt-out")(opt_out)
 

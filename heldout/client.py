@@ -4,7 +4,8 @@ What comes back is the server's word; a receipt is proof, once `heldout.receipts
 Lists are fetched by `heldout.pull`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from heldout import __version__
 from heldout.errors import AccessError, ConflictError, HeldoutError, InputError, NotFoundError, UnavailableError
+from heldout.lookup_records import LookupRequest, LookupResult, RangeFacts
 from heldout.records import (
     CheckResult,
     Claim,
@@ -38,6 +40,8 @@ _BY_STATUS: Final[dict[int, type[HeldoutError]]] = {
     401: AccessError,
     403: AccessError,
     404: NotFoundError,
+    405: NotFoundError,  # as file servers answer questions
+    501: NotFoundError,
     409: ConflictError,
     429: UnavailableError,
 }
@@ -57,7 +61,7 @@ class Client:
 
     Every method raises:
         InputError: the server could not use what was given (as 413, 422), or the address cannot be asked.
-        AccessError, NotFoundError, ConflictError: as the server says (401 and 403, 404, 409).
+        AccessError, NotFoundError, ConflictError: as the server says (401 and 403; 404, 405 and 501; 409).
         UnavailableError: no answer, an error of the server's own, or an answer that is none of heldout's.
     """
 
@@ -191,18 +195,37 @@ class Client:
         """A claim's receipt, unverified."""
         return self._get(f"/v1/receipts/{_segment(claim_id)}", TypeAdapter(dict[str, Any]))
 
+    def look_up(self, request: LookupRequest) -> LookupResult:
+        """What the server's list says. The server learns what is asked; `heldout.private_lookups` asks otherwise."""
+        headers = {"Content-Type": "application/json"}
+        content = request.model_dump_json().encode("utf-8", "backslashreplace")
+        return self._ask("POST", "/v1/check", TypeAdapter(LookupResult), content=content, headers=headers)
+
+    def range_facts(self) -> RangeFacts:
+        """How to look up privately."""
+        return self._get("/v1/range", TypeAdapter(RangeFacts))
+
+    def read(self, path: str, max_bytes: int) -> bytes:
+        """What is at a path of the server. Raises UnavailableError besides: it is longer than `max_bytes`."""
+        url = self._base_url + path
+        data = bytearray()
+        with _translated(url), self._http.stream("GET", url, headers={"Accept": "*/*"}) as response:
+            if not response.is_success:
+                response.read()
+                raise _error(response)
+            for chunk in response.iter_bytes():
+                data += chunk
+                if len(data) > max_bytes:
+                    raise UnavailableError(f"{url} is longer than the {max_bytes} bytes it may have: check the address")
+        return bytes(data)
+
     def _get(self, path: str, answer: TypeAdapter[_T], **options: Any) -> _T:  # noqa: ANN401 - httpx's own
         return self._ask("GET", path, answer, **options)
 
     def _ask(self, method: str, path: str, answer: TypeAdapter[_T], **options: Any) -> _T:  # noqa: ANN401
         url = self._base_url + path
-        try:
+        with _translated(url):
             response = self._http.request(method, url, **options)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise InputError(f"{url} cannot be asked ({error}): give the server's http or https address") from error
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise UnavailableError(f"{url} did not answer ({reason}): check the address and the connection") from error
         if not response.is_success:
             raise _error(response)
         try:
@@ -211,6 +234,18 @@ class Client:
             raise UnavailableError(
                 f"{url} did not answer as a heldout server of this version does: check the address, update heldout"
             ) from error
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Failures to ask as errors of ours."""
+    try:
+        yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise InputError(f"{url} cannot be asked ({error}): give the server's http or https address") from error
+    except httpx.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        raise UnavailableError(f"{url} did not answer ({reason}): check the address and the connection") from error
 
 
 def _params(

@@ -240,7 +240,8 @@ def url_range(request: Request, prefix: Prefix, lists: ListsDep, caller: CallerD
 
     Lines are in order; `SUFFIX` completes the prefix to the first 64 bits of the digest. `CODE` is one digit: 1
     (declared) to 5 (reviewed) of an opt-out, 6 to a likewise of a grant, 0 of padding. Compare at home: the server does
-    not learn which address was meant. Hosts and folders that are opted out are not here: their names are public, in files that `/v1/range` names.
+    not learn which address was meant. Hosts and folders are not here: their names are public, in files that
+    `/v1/range` names.
     """
     return _range(request, "url", prefix, lists, caller)
 

@@ -23,7 +23,7 @@ from tests.heldout.conftest import IMAGES, URLS, serving
 from tests.heldout.published import Site, UrlRule
 
 Capture = pytest.CaptureFixture[str]
-COMMANDS = ["pull", "filter", "verify", "check", "search", "opt-out", "monitor"]
+COMMANDS = ["pull", "filter", "audit", "verify", "check", "search", "opt-out", "monitor"]
 
 
 def test_assurances_are_those_of_the_records() -> None:
@@ -92,13 +92,10 @@ def test_pull_filter_verify_and_check_work_together(served: str, site: Site, tmp
     ]
 
 
-def test_check_asks_a_server_without_telling_it_what(served: str, site: Site, tmp_path: Path, capsys: Capture) -> None:
-    assert run(["check", URLS[0].url, "--server", served, "--json"]) == 0
-    captured = capsys.readouterr()
-    assert json.loads(captured.out)[0]["rule"] == {"kind": "url", "assurance": "declared", "since": "2026-11-01"}
-    assert "own word" in captured.err
-    assert run(["check", URLS[0].url, "--server", served, "--root", str(site.write_root(tmp_path))]) == 0
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize("how", [[], ["--private"]])
+def test_check_says_that_a_mirror_answers_no_questions(served: str, how: list[str], capsys: Capture) -> None:
+    assert run(["check", URLS[0].url, "--server", served, *how]) == 2
+    assert "answers no questions" in capsys.readouterr().err
 
 
 def test_check_knows_a_picture_by_its_copies(pulled: Path, tmp_path: Path, capsys: Capture) -> None:
