@@ -79,12 +79,12 @@ SECRET_EXAMPLES: dict[str, Example] = {
 }
 
 
-def router(get_registry: Callable[..., Registry]) -> APIRouter:
-    """Routes over a registry that a dependency gives."""
+def router(get_registry: Callable[..., Registry], get_client: Callable[..., bytes]) -> APIRouter:
+    """Routes over a registry, and a digest of the network address that asks, which dependencies give."""
     api = APIRouter(prefix="/v1", tags=["registry"])
     registry = Depends(get_registry)
     caller = Depends(caller_with(registry))
-    _add_making(api, registry, caller)
+    _add_making(api, registry, caller, Depends(get_client))
     _add_changing(api, registry, caller)
     _add_reading(api, registry, caller)
     return api
@@ -111,13 +111,20 @@ def caller_with(registry_dependency: params.Depends) -> Callable[..., ApiKey | N
     return caller
 
 
-def _add_making(api: APIRouter, registry_dependency: params.Depends, caller_dependency: params.Depends) -> None:
+def _add_making(
+    api: APIRouter,
+    registry_dependency: params.Depends,
+    caller_dependency: params.Depends,
+    client_dependency: params.Depends,
+) -> None:
     @api.post("/claims", status_code=201)
     def submit_claim(
+        *,
         request: Annotated[ClaimRequest, Body(openapi_examples=CLAIM_EXAMPLES)],
         response: Response,
         registry: Annotated[Registry, registry_dependency],
         key: Annotated[ApiKey | None, caller_dependency],
+        client: Annotated[bytes, client_dependency],
         idempotency_key: Annotated[
             str | None,
             Header(
@@ -131,10 +138,11 @@ def _add_making(api: APIRouter, registry_dependency: params.Depends, caller_depe
         """Opt works out, or grant their use.
 
         Addresses and pictures are in force at once, and in the log unless `log_indices` is empty; places wait for
-        proof. With a key the claim belongs to its account; without one its `secret` is in this answer only.
+        proof. With a key the claim belongs to its account; without one its `secret` is in this answer only. What is
+        more than a day's limit is stored and held for review (`quarantined`, with a note).
         """
         account_id = account_of(key, "claims:write")
-        claim = registry.submit(request, idempotency_key=idempotency_key, account_id=account_id)
+        claim = registry.submit(request, idempotency_key=idempotency_key, account_id=account_id, client=client)
         response.headers["Location"] = f"/v1/claims/{claim.id}"
         response.headers["Cache-Control"] = "no-store"
         return claim

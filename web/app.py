@@ -15,7 +15,7 @@ from heldout.addresses import AddressGuard
 from heldout.fetching import Fetcher, FetchLimits
 from indexer.encoder import Encoder
 from registry import api as registry_api
-from registry import evidence_api
+from registry import disputes_api, evidence_api
 from registry.evidence_checks import Prober
 from registry.mail import Mailer, open_mailer
 from registry.online import OnlineLists
@@ -48,6 +48,7 @@ from web.rates import Allowances
 from web.rechecking import Rechecker
 from web.settings import Settings
 from web.static_files import ListFiles, LogFiles, SiteFiles
+from web.visitors import get_client
 from web.words import Languages
 
 PICTURE_LIMITS = FetchLimits(max_bytes=MAX_PICTURE_BYTES, connect_s=5, read_s=5, total_s=15, concurrency=32, per_host=4)
@@ -113,7 +114,8 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     app.add_middleware(Languages, is_https=settings.base_url.startswith("https://"))
     app.include_router(search_api.router(get_engine, get_fetcher))
     app.include_router(search_knn.router(get_engine, get_fetcher))
-    app.include_router(registry_api.router(get_registry))
+    app.include_router(registry_api.router(get_registry, get_client))
+    app.include_router(disputes_api.router(get_registry, get_client))
     app.include_router(evidence_api.router(get_registry, get_prober))
     for module in (
         search_pages,

@@ -57,5 +57,7 @@ def _lanes(workers: int) -> int:
 def _open_registry(settings: Settings) -> Registry:
     """The registry. Only development makes its own keys and database: in production they are decisions."""
     if settings.environment == "development" and not (settings.state_dir / "keys").exists():
-        return Registry.prepare(settings.state_dir, settings.database_url, origin=settings.origin_of_new_log)
-    return Registry(settings.state_dir, settings.database_url, origin=settings.origin)
+        return Registry.prepare(
+            settings.state_dir, settings.database_url, origin=settings.origin_of_new_log, limits=settings.limits
+        )
+    return Registry(settings.state_dir, settings.database_url, origin=settings.origin, limits=settings.limits)

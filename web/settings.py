@@ -13,7 +13,10 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from heldout.errors import InputError
+from registry.limits import Limits
+from registry.quarantine import MANY_DOMAINS, MANY_DOMAINS_FLAT, Thresholds
 from registry.resolvers import DEFAULT_RESOLVERS, ResolverPanel, parse_servers
+from registry.sign_in import parse_email
 
 DEVELOPMENT_SECRET = "development-only-secret"  # noqa: S105 - refused outside development, see below
 MIN_SECRET_LENGTH = 32
@@ -95,6 +98,38 @@ class Settings(BaseSettings):
     mail_from: str = Field(
         default="heldout@localhost.localdomain", description="The address those mails come from. Set it with `mail`."
     )
+    reviewers: str = Field(
+        default="",
+        description="E-mail addresses of the accounts that decide disputes and what is held, on `/review`, separated "
+        "by commas. Left out: the operator decides, with `python -m registry review`.",
+    )
+    quarantine: Literal["auto", "off"] = Field(
+        default="auto",
+        description="`auto` looks claimed pictures up in the indexes, in this process, and holds those that are "
+        "nobody's. `off`: the operator runs `python -m web.quarantine`.",
+    )
+    common_picture_sites: int = Field(
+        default=MANY_DOMAINS,
+        ge=2,
+        description="Registered domains in the indexes from which a claimed picture is held as nobody's own work.",
+    )
+    common_flat_picture_sites: int = Field(
+        default=MANY_DOMAINS_FLAT, ge=2, description="The same of a picture that is mostly flat, as logos are."
+    )
+    daily_claims: int = Field(
+        default=Limits.claims, ge=1, description="Claims a day by one network without an account; more are held."
+    )
+    daily_subjects: int = Field(
+        default=Limits.subjects,
+        ge=1,
+        description="Works and places a day by one network without an account. More are held for review; five times as "
+        "many are refused.",
+    )
+    daily_claims_account: int = Field(default=Limits.account_claims, ge=1, description="The same by one account.")
+    daily_subjects_account: int = Field(default=Limits.account_subjects, ge=1, description="The same by one account.")
+    daily_disputes: int = Field(
+        default=Limits.disputes, ge=1, description="Disputes a day by one account or network; more are refused."
+    )
     contact: str = Field(
         default="",
         description="Where people write to take an opt-out back, dispute one or have data erased: an e-mail address or "
@@ -133,6 +168,14 @@ class Settings(BaseSettings):
         if value and urlsplit(value).scheme not in {"http", "https"} and not (name and "." in host and ":" not in name):
             raise ValueError(f"HELDOUT_CONTACT is {value!r}: give an e-mail address or the address of a page")
         return value
+
+    @field_validator("reviewers")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        try:
+            return ",".join(parse_email(part) for part in value.split(",") if part.strip())
+        except InputError as error:
+            raise ValueError(f"HELDOUT_REVIEWERS: {error}") from error
 
     @field_validator("fetch_networks", "proxies")
     @classmethod
@@ -183,6 +226,22 @@ class Settings(BaseSettings):
     def allowed_networks(self) -> list[IPv4Network | IPv6Network]:
         """`fetch_networks`, parsed."""
         return _parse_networks(self.fetch_networks)
+
+    @property
+    def limits(self) -> Limits:
+        """What is taken in a day."""
+        return Limits(
+            claims=self.daily_claims,
+            subjects=self.daily_subjects,
+            account_claims=self.daily_claims_account,
+            account_subjects=self.daily_subjects_account,
+            disputes=self.daily_disputes,
+        )
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """From where on a picture is nobody's."""
+        return Thresholds(many=self.common_picture_sites, many_flat=self.common_flat_picture_sites)
 
     @property
     def mail_url(self) -> str | None:

@@ -22,7 +22,7 @@ from heldout.errors import AccessError
 from registry.accounts import Account
 from registry.sessions import SESSION_LIFE
 from registry.sign_in import MAX_NEXT_CHARS
-from web.deps import RegistryDep, SettingsDep
+from web.deps import RegistryDep, SettingsDep, get_settings
 from web.settings import Settings
 
 HOME = "/account"
@@ -108,6 +108,11 @@ def client_digest(request: Request, settings: Settings) -> bytes:
         if isinstance(number, IPv6Address) and number.ipv4_mapped is None:
             address = str(ip_network((number.packed[:8] + bytes(8), 64)))
     return hmac.digest(settings.secret.get_secret_value().encode(), f"client {address}".encode(), "sha256")
+
+
+def get_client(request: Request) -> bytes:
+    """`client_digest`, as a dependency."""
+    return client_digest(request, get_settings(request))
 
 
 def _signer(settings: Settings) -> TimestampSigner:

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from heldout.receipts import verify_receipt
-from heldout.records import MAX_SUBJECTS, Claim, ClaimPage, ClaimPreview
+from heldout.records import MAX_SUBJECTS, Claim, ClaimPage, ClaimPreview, Dispute, DisputePage
 from registry.service import Registry
 from tests.web.accounts import WORK, bearer, csrf_of, sign_in
 from web.settings import Settings
@@ -30,6 +30,12 @@ def key(site: TestClient, settings: Settings, registry: Registry) -> str:
     account = registry.accounts.use_link(token or "").account_id
     site.cookies.clear()
     return registry.accounts.make_key(account, name="k", scopes=["claims:read", "claims:write"], days=1).text
+
+
+def dispute(claim: dict[str, Any], **fields: object) -> dict[str, object]:
+    """A request to dispute a claim."""
+    words = "I painted this in 2019, and the sketches are on my own site."
+    return {"claim": claim["id"], "basis": "mine", "statement": words, **fields}
 
 
 def operations(site: TestClient) -> dict[tuple[str, str], dict[str, Any]]:
@@ -58,6 +64,11 @@ def test_everything_is_described_with_examples_of_what_to_send(site: TestClient)
         ("post", "/v1/claims/{claim_id}/withdraw"),
         ("post", "/v1/claims/{claim_id}/adopt"),
         ("get", "/v1/receipts/{claim_id}"),
+        ("post", "/v1/disputes"),
+        ("get", "/v1/disputes"),
+        ("get", "/v1/disputes/{dispute_id}"),
+        ("post", "/v1/disputes/{dispute_id}/answer"),
+        ("post", "/v1/disputes/{dispute_id}/withdraw"),
     }
     for (_, path), operation in described.items():
         assert operation["description"], path
@@ -65,7 +76,7 @@ def test_everything_is_described_with_examples_of_what_to_send(site: TestClient)
 
 
 def test_every_example_of_the_description_runs(site: TestClient, registry: Registry, key: str) -> None:
-    """A placeholder for what nobody can know beforehand, a claim's id and secret, is filled in; nothing else is."""
+    """A placeholder for what nobody can know beforehand, an id or a claim's secret, is filled in; nothing else is."""
     answers: dict[tuple[str, str], type[Any]] = {
         ("post", "/v1/claims"): Claim,
         ("post", "/v1/claims/preview"): ClaimPreview,
@@ -73,16 +84,27 @@ def test_every_example_of_the_description_runs(site: TestClient, registry: Regis
         ("post", "/v1/claims/{claim_id}/adopt"): Claim,
         ("get", "/v1/claims/{claim_id}"): Claim,
         ("get", "/v1/claims"): ClaimPage,
+        ("post", "/v1/disputes"): Dispute,
+        ("get", "/v1/disputes"): DisputePage,
+        ("get", "/v1/disputes/{dispute_id}"): Dispute,
+        ("post", "/v1/disputes/{dispute_id}/answer"): Dispute,
+        ("post", "/v1/disputes/{dispute_id}/withdraw"): Dispute,
     }
+    needs_key = {"/v1/claims", "/v1/claims/{claim_id}/adopt", "/v1/disputes", "/v1/disputes/{dispute_id}/withdraw"}
     n_run = 0
     for (method, path), operation in operations(site).items():
         for body in list(examples(operation).values()) or [None]:
             made = site.post("/v1/claims", json=WORK).json()
             sent = copy.deepcopy(body)
-            if sent and "secret" in sent:
-                sent["secret"] = made["secret"]
-            headers = bearer(key) if path in {"/v1/claims", "/v1/claims/{claim_id}/adopt"} else {}
-            answer = site.request(method, path.format(claim_id=made["id"]), json=sent, headers=headers)
+            for name, value in (("secret", made["secret"]), ("claim", made["id"])):
+                if sent and name in sent:
+                    sent[name] = value
+            ids = {"claim_id": made["id"]}
+            if "{dispute_id}" in path:
+                ids["dispute_id"] = site.post("/v1/disputes", json=dispute(made), headers=bearer(key)).json()["id"]
+            answer = site.request(
+                method, path.format(**ids), json=sent, headers=bearer(key) if path in needs_key else {}
+            )
             assert answer.is_success, (path, answer.text)
             assert str(answer.status_code) in operation["responses"]
             if (method, path) in answers:
@@ -90,7 +112,7 @@ def test_every_example_of_the_description_runs(site: TestClient, registry: Regis
             else:
                 assert verify_receipt(answer.json(), registry.vkey)
             n_run += 1
-    assert n_run >= 12
+    assert n_run >= 18
 
 
 def test_the_schemas_own_example_runs(site: TestClient) -> None:
@@ -129,6 +151,8 @@ def test_a_claim_takes_ten_thousand_subjects_and_no_more(site: TestClient) -> No
     assert site.post("/v1/claims", json={"subjects": many}).status_code == 422
 
 
+DISPUTE = {"claim": "{id}", "basis": "mine", "statement": "I painted this, and I can show it."}
+OTHER = {"subjects": [{"kind": "url", "url": "https://jane.example/other.jpg"}]}
 PROBLEMS: list[tuple[str, str, Any, dict[str, str], int]] = [
     ("GET", "/v1/claims", None, {}, 401),
     ("GET", "/v1/claims", None, {"Authorization": "Bearer nonsense"}, 401),
@@ -145,16 +169,38 @@ PROBLEMS: list[tuple[str, str, Any, dict[str, str], int]] = [
     ("POST", "/v1/claims", {"subjects": [{"kind": "place"}]}, {}, 422),
     ("POST", "/v1/claims", WORK, {"Idempotency-Key": "used"}, 409),
     ("PUT", "/v1/claims", WORK, {}, 405),
+    ("POST", "/v1/disputes", DISPUTE, {}, 401),
+    ("POST", "/v1/disputes", DISPUTE, {"Authorization": "Bearer nonsense"}, 401),
+    ("POST", "/v1/disputes", {**DISPUTE, "statement": "no"}, {"Authorization": "key"}, 422),
+    ("POST", "/v1/disputes", {**DISPUTE, "basis": "envy"}, {"Authorization": "key"}, 422),
+    ("POST", "/v1/disputes", {**DISPUTE, "claim": "nobody"}, {"Authorization": "key"}, 404),
+    ("POST", "/v1/disputes", {**DISPUTE, "subjects": OTHER["subjects"]}, {"Authorization": "key"}, 422),
+    ("GET", "/v1/disputes", None, {}, 401),
+    ("GET", "/v1/disputes?cursor=5", None, {"Authorization": "key"}, 422),
+    ("GET", "/v1/disputes/nobody", None, {}, 404),
+    ("POST", "/v1/disputes/nobody/withdraw", None, {}, 401),
+    ("POST", "/v1/disputes/nobody/answer", {"statement": "It is mine, and I can show it."}, {}, 404),
 ]
 
 
 @pytest.mark.parametrize(("method", "path", "body", "headers", "status"), PROBLEMS)
 def test_every_error_has_one_shape_and_tells_no_internals(
-    site: TestClient, settings: Settings, *, method: str, path: str, body: Any, headers: dict[str, str], status: int
+    site: TestClient,
+    settings: Settings,
+    key: str,
+    *,
+    method: str,
+    path: str,
+    body: Any,
+    headers: dict[str, str],
+    status: int,
 ) -> None:
-    other = {"subjects": [{"kind": "url", "url": "https://jane.example/other.jpg"}]}
-    site.post("/v1/claims", json=other, headers={"Idempotency-Key": "used"})
+    site.post("/v1/claims", json=OTHER, headers={"Idempotency-Key": "used"})
     made = site.post("/v1/claims", json=WORK).json()
+    if body and body.get("claim") == "{id}":
+        body = {**body, "claim": made["id"]}
+    if headers.get("Authorization") == "key":
+        headers = bearer(key)
     answer = site.request(method, path.format(id=made["id"]), json=body, headers=headers)
     check_problem(answer, status, settings)
 
@@ -207,3 +253,51 @@ def test_no_answer_of_the_api_but_the_first_holds_a_secret(site: TestClient) -> 
     for path in (f"/v1/claims/{made.json()['id']}", f"/v1/receipts/{made.json()['id']}"):
         assert secret not in site.get(path).text
     assert secret not in json.dumps(site.get("/v1/openapi.json").json())
+
+
+def test_a_dispute_over_the_api_and_its_pages(site: TestClient, key: str) -> None:
+    made = [site.post("/v1/claims", json=WORK).json() for _ in range(3)]
+    ids = []
+    for claim in made:
+        answer = site.post("/v1/disputes", json=dispute(claim), headers=bearer(key) | {"Idempotency-Key": claim["id"]})
+        again = site.post("/v1/disputes", json=dispute(claim), headers=bearer(key) | {"Idempotency-Key": claim["id"]})
+        assert answer.json() == again.json()
+        assert answer.headers["location"] == f"/v1/disputes/{answer.json()['id']}"
+        ids.append(answer.json()["id"])
+    assert site.post("/v1/disputes", json=dispute(made[0]), headers=bearer(key)).status_code == 409
+    first = DisputePage.model_validate(site.get("/v1/disputes?limit=2", headers=bearer(key)).json())
+    rest = DisputePage.model_validate(
+        site.get(f"/v1/disputes?limit=2&cursor={first.next_cursor}", headers=bearer(key)).json()
+    )
+    assert sorted(each.id for each in (*first.disputes, *rest.disputes)) == sorted(ids)
+    assert rest.next_cursor is None
+    public = Dispute.model_validate(site.get(f"/v1/disputes/{ids[0]}").json())
+    assert (public.state, public.statement) == ("open", None)
+    theirs = site.get(f"/v1/disputes/{ids[0]}", headers={"Heldout-Claim-Secret": made[0]["secret"]})
+    assert Dispute.model_validate(theirs.json()).statement == dispute(made[0])["statement"]
+    assert theirs.headers["cache-control"] == "no-store"
+    said = {"statement": "It is mine, and I can show the first upload.", "secret": made[0]["secret"]}
+    assert site.post(f"/v1/disputes/{ids[0]}/answer", json=said).status_code == 200
+    assert site.post(f"/v1/disputes/{ids[0]}/answer", json=said | {"secret": made[1]["secret"]}).status_code == 403
+    assert site.get(f"/v1/disputes/{ids[0]}", headers=bearer(key)).json()["answer"] == said["statement"]
+    assert site.post(f"/v1/disputes/{ids[0]}/withdraw", headers=bearer(key)).json()["state"] == "withdrawn"
+    assert site.get(f"/v1/claims/{made[0]['id']}").json()["state"] == "in_force"
+    assert site.get("/v1/disputes?side=received", headers=bearer(key)).json()["disputes"] == []
+
+
+def test_more_than_a_days_limit_is_held_and_not_lost_and_far_more_is_refused(
+    settings: Settings, open_site: Callable[[Settings], TestClient]
+) -> None:
+    site = open_site(settings.model_copy(update={"daily_subjects": 3, "daily_claims": 100}))
+    works = {"subjects": [{"kind": "url", "url": f"https://jane.example/{number}.jpg"} for number in range(3)]}
+    place = {"kind": "host", "host": "jane.example"}
+    assert site.post("/v1/claims", json=works).json()["state"] == "in_force"
+    held = site.post("/v1/claims", json={"subjects": [*works["subjects"], place]}).json()
+    assert (held["state"], held["subject_states"]) == ("quarantined", {"quarantined": 3, "pending": 1})
+    assert "held until a person has looked" in " ".join(held["notes"])
+    assert len(held["log_indices"]) == 2
+    many = {"subjects": [{"kind": "url", "url": f"https://jane.example/n{number}.jpg"} for number in range(9)]}
+    refused = site.post("/v1/claims", json=many)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["retry-after"]) <= 86_400
+    assert site.post("/v1/claims", json=works).json()["state"] == "quarantined"
