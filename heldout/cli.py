@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heldout import __version__
+from heldout.cli_applied import verify_applied
 from heldout.cli_audit import run_audit
 from heldout.cli_check import ask_list, ask_server, print_answers
 from heldout.cli_opt_out import opt_out
 from heldout.cli_search import search
-from heldout.cli_verify import verify_claim_receipt, verify_filter_report, verify_list
+from heldout.cli_sign import Signing, SignKeyOption, keygen, sign
+from heldout.cli_verify import cosigned, verify_claim_receipt, verify_filter_report, verify_list
 from heldout.errors import ExitCode, HeldoutError, InputError
 from heldout.terminal import complain, format_counts, format_kinds, print_json, progress, tell_doubts
 
@@ -134,21 +136,44 @@ def common(
 
 @app.command()
 def pull(
+    *,
     url: Annotated[str, typer.Argument(metavar="URL", help="Base address of the site, or of a mirror.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="LIST", help="Folder of the list.")],
     root: RootOption = None,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mirror", metavar="URL", help="Take data files from here, not trusted; repeatable, tried in order."
+        ),
+    ] = None,
+    witnesses: WitnessesOption = None,
     allow_unverified: Annotated[
         bool,
         typer.Option("--allow-unverified", help="At the first pull, take the root from the server itself."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch or update an exclusion list, verify it, and only then switch to it."""
+    """Fetch or update an exclusion list, verify it, and only then switch to it.
+
+    URLs are http, https, an object store's (s3://bucket/prefix) or a folder. A pull that was stopped goes on.
+    """
     from heldout.leaves import format_at
     from heldout.pull import pull as pull_list
+    from heldout.witnesses import WitnessPolicy
 
+    policy = None if witnesses is None else WitnessPolicy.load(witnesses)
     with progress("bytes") as show:
-        result = pull_list(url, out, root=root, allow_unverified=allow_unverified, progress=show)
+        result = pull_list(
+            url,
+            out,
+            root=root,
+            allow_unverified=allow_unverified,
+            mirrors=mirror or (),
+            witnesses=policy,
+            progress=show,
+        )
+    for refusal in result.refused:
+        complain(f"{refusal}: skipped, its files were taken from elsewhere")
     if not result.is_vouched:
         complain(f"the root of {out} is the server's own word; pull again with --root FILE once you have it")
     manifest = result.manifest
@@ -164,13 +189,17 @@ def pull(
                 "log": {"origin": manifest.log.origin, "vkey": manifest.log.vkey, "size": manifest.log.size},
                 "is_new": result.is_new,
                 "is_vouched": result.is_vouched,
+                "n_bytes": result.n_bytes,
+                "refused": list(result.refused),
+                "witnesses": list(result.witnesses),
             }
         )
         return
     state = "new" if result.is_new else "unchanged"
     print(
         f"{out}: version {manifest.version} ({state}), {format_counts(manifest.counts)}, made from {manifest.log.size} "
-        f"log entries of {manifest.log.origin}; fresh until {format_at(result.expires_at)}"
+        f"log entries of {manifest.log.origin}; {result.n_bytes:,} bytes fetched; fresh until "
+        f"{format_at(result.expires_at)}{cosigned(result.witnesses)}"
     )
 
 
@@ -206,6 +235,7 @@ def filter_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write no shards: counts, a report, what is emitted.")
     ] = False,
+    sign_key: SignKeyOption = None,
     allow_unverified: AllowUnverified = False,
     as_json: AsJson = False,
 ) -> None:
@@ -227,8 +257,10 @@ def filter_(
         preference=preference.value,
         min_grant_assurance=_assurance(min_grant_assurance),
     )
+    signed = Signing.prepare(sign_key)
     with progress("shards") as show:
         result = filter_shards(inputs, out, options, workers=workers, progress=show)
+    envelope = signed.sign(result.report)
     tell_doubts(result.doubts)
     for message in dict.fromkeys(str(error) for error in result.failures.values()):  # one for both forms of a shard
         complain(message)
@@ -237,6 +269,7 @@ def filter_(
         print_json(
             {
                 "report": None if result.report is None else os.fspath(result.report),
+                "envelope": None if envelope is None else os.fspath(envelope),
                 "emitted": result.emitted,
                 "n_shards": len(result.shards),
                 "failed": {name: str(error) for name, error in result.failures.items()},
@@ -304,11 +337,36 @@ def verify(
         str | None, typer.Option("--log-key", metavar="VKEY", help="The log's verifier key, or a file that holds it.")
     ] = None,
     witnesses: WitnessesOption = None,
+    key: Annotated[
+        list[Path] | None, typer.Option(metavar="PUB", help="Public key that must have signed the report; repeatable.")
+    ] = None,
+    shards: Annotated[
+        list[Path] | None, typer.Option(metavar="IN", help="Inputs of the run, to hold its report against; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="OUT", help="Outputs of the run, if not beside its report.")
+    ] = None,
+    again: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Filter N of the shards again, picked at random, and compare.")
+    ] = 0,
+    receipt: Annotated[
+        Path | None, typer.Option(metavar="RECEIPT", help="Was this opt-out in the list that the report names?")
+    ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL", help="Site, mirror or folder to take list and log from; not trusted."),
+    ] = None,
+    url: Annotated[
+        list[str] | None, typer.Option("--url", metavar="U", help="An address of the claim, to name it by; repeatable.")
+    ] = None,
     allow_unverified: AllowUnverified = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a pulled list, an artist's receipt or a filter report again, offline."""
-    from heldout.report_check import is_report
+    """Check a pulled list, an artist's receipt or a filter report again, offline.
+
+    With --receipt: was this opt-out in the list that was applied? Yes, no and why, or what it would take to tell.
+    """
+    from heldout.report_reading import is_report
 
     if path.is_dir():
         verify_list(path, witnesses, allow_unverified=allow_unverified, as_json=as_json)
@@ -322,7 +380,29 @@ def verify(
     if is_report(value):
         if witnesses is not None:
             raise InputError(f"{path} is a filter report, which nobody cosigns: verify its list with --witnesses")
-        verify_filter_report(path, list_path, allow_unverified=allow_unverified, as_json=as_json)
+        if receipt is not None:
+            verify_applied(
+                path,
+                receipt,
+                list_path=list_path,
+                log_key=log_key,
+                site=site,
+                keys=key or (),
+                urls=url or (),
+                allow_unverified=allow_unverified,
+                as_json=as_json,
+            )
+            return
+        verify_filter_report(
+            path,
+            list_path,
+            keys=key or (),
+            shards=shards or (),
+            out=out,
+            n_again=again,
+            allow_unverified=allow_unverified,
+            as_json=as_json,
+        )
     else:
         verify_claim_receipt(
             path, value, list_path, log_key, witnesses, allow_unverified=allow_unverified, as_json=as_json

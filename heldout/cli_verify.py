@@ -9,6 +9,7 @@ from heldout.terminal import format_counts, print_json, tell_doubts
 
 if TYPE_CHECKING:
     from heldout.records import ClaimState
+    from heldout.report_reading import Report
 
 
 def verify_list(path: Path, witnesses: Path | None, *, allow_unverified: bool, as_json: bool) -> None:
@@ -41,44 +42,76 @@ def verify_list(path: Path, witnesses: Path | None, *, allow_unverified: bool, a
     state = "NOT verified" if exclusions.doubts else "verified"
     until = "" if proved is None else f"; fresh until {format_at(proved.trusted.expires_at)}"
     counts = format_counts(version.manifest.counts)
-    print(f"{path}: {state}: version {version.manifest.version}, {counts}{until}{_cosigned(witnessed)}")
+    print(f"{path}: {state}: version {version.manifest.version}, {counts}{until}{cosigned(witnessed)}")
 
 
-def verify_filter_report(path: Path, list_path: Path | None, *, allow_unverified: bool, as_json: bool) -> None:
+def verify_filter_report(
+    path: Path,
+    list_path: Path | None,
+    *,
+    keys: Sequence[Path],
+    shards: Sequence[Path],
+    out: Path | None,
+    n_again: int,
+    allow_unverified: bool,
+    as_json: bool,
+) -> None:
     """Tell of a filter report; with doubts only if they are allowed."""
+    from heldout.applied_evidence import find_version
     from heldout.report_check import verify_report
+    from heldout.report_reading import load_report
+    from heldout.report_shards import verify_shards
+    from heldout.signing_keys import load_public_key
     from heldout.stored import verify_current
 
+    if n_again and not shards:
+        raise InputError("to filter shards again, say where they are: --shards IN")
+    public = [load_public_key(key) for key in keys]
     applied = None
     if list_path is not None:  # a report stays true when its list has gone stale
-        applied = verify_current(list_path, now=None, allow_unverified=allow_unverified)
+        name = find_version(list_path, load_report(path, public).manifest_sha256)
+        applied = verify_current(list_path, now=None, allow_unverified=allow_unverified, name=name)
         tell_doubts(applied.doubts)
-    checked = verify_report(path, applied=applied)
-    if checked.doubts and not allow_unverified:
-        raise VerificationError(f"{path}: {'; '.join(checked.doubts)}")
-    tell_doubts(checked.doubts)
+    checked = verify_report(path, applied=applied, keys=public, out=out)
+    held = verify_shards(checked.report, shards, applied, n_again=n_again) if shards else None
+    doubts = [*checked.doubts, *(held.doubts if held else ())]
+    if doubts and not allow_unverified:
+        raise VerificationError(f"{path}: {'; '.join(doubts)}")
+    tell_doubts(doubts)
     if as_json:
         print_json(
             {
                 "kind": "filter-report",
-                "is_verified": not checked.doubts,
-                "doubts": list(checked.doubts),
+                "is_verified": not doubts,
+                "doubts": doubts,
                 "is_list_checked": applied is not None,
+                "signed_by": list(checked.report.signed_by),
                 "n_intact": checked.n_intact,
                 "missing": list(checked.missing),
                 "unlisted": list(checked.unlisted),
                 "failed": list(checked.failed),
+                "inputs": None if held is None else held.to_json(),
                 "manifest_sha256": checked.manifest_sha256,
                 "total": checked.total,
             }
         )
         return
-    state = "NOT verified" if checked.doubts else "verified"
+    state = "NOT verified" if doubts else "verified"
     by = "this list" if applied is not None else "a list that was not checked (give --list)"
     print(
         f"{path}: {state}: {checked.n_intact} files are as the run wrote them; it dropped {checked.total['n_dropped']} "
-        f"of {checked.total['n_in']} samples by {by}, manifest {checked.manifest_sha256}"
+        f"of {checked.total['n_in']} samples by {by}, manifest {checked.manifest_sha256}; {_signed(checked.report)}"
     )
+    if held is not None:
+        print(held.words())
+
+
+def _signed(report: "Report") -> str:
+    if report.signed_by:
+        return f"signed by {', '.join(report.signed_by)}"
+    if report.claimed_signers:
+        return f"says to be signed by {', '.join(report.claimed_signers)}, which was not checked (give --key)"
+    return "not signed"
 
 
 def verify_claim_receipt(
@@ -133,7 +166,7 @@ def verify_claim_receipt(
     ending = f", withdrawn at {facts['withdrawn_at']}" if withdrawn else _states(told.states)
     print(
         f"{path}: verified: claim {receipt.claim} of {facts['at']} is in the log {facts['log']}: {first.preference} "
-        f"for {facts['n_subjects']} subjects, assurance {told.assurance}{ending}{_cosigned(witnessed)}"
+        f"for {facts['n_subjects']} subjects, assurance {told.assurance}{ending}{cosigned(witnessed)}"
     )
 
 
@@ -144,7 +177,8 @@ def _witnessed(policy: Path | None, checkpoint: str) -> list[str]:
     return [] if policy is None else list(WitnessPolicy.load(policy).verify(checkpoint).cosignatures)
 
 
-def _cosigned(witnesses: Sequence[str]) -> str:
+def cosigned(witnesses: Sequence[str]) -> str:
+    """Who cosigned, as the end of a sentence."""
     return f"; cosigned by {', '.join(witnesses)}" if witnesses else ""
 
 

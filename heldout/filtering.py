@@ -30,6 +30,7 @@ from heldout.filtering_plan import Job, plan_jobs
 from heldout.filtering_shard import filter_job
 from heldout.filtering_shared import SharedList, sharing
 from heldout.report import REPORT_NAME, FilteredShard, Tally, build_report, sha256_file
+from heldout.report_reading import envelope_path
 
 __all__ = ["DRY_RUN_NAME", "EMITS", "PREFERENCES", "Filter", "FilterOptions", "FilterResult", "filter_shards"]
 
@@ -157,8 +158,9 @@ def _names(jobs: Sequence[Job], report: str, options: FilterOptions) -> list[str
 
 def _prepare(jobs: Sequence[Job], out: Path, report: Path, options: FilterOptions) -> None:
     """Folders, and none of an earlier run's statements about the whole."""
-    report.unlink(missing_ok=True)
-    remove_parts(report)
+    for statement in (report, envelope_path(report)):
+        statement.unlink(missing_ok=True)
+        remove_parts(statement)
     if "datacomp-uids" in options.emit:
         (out / UIDS_NAME).unlink(missing_ok=True)
         remove_parts(out / UIDS_NAME)

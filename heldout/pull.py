@@ -1,16 +1,18 @@
-"""Fetching a list from a server or a mirror, and switching to it only once everything about it is proved.
+"""Fetching a list from a site, and switching to it only once everything about it is proved.
 
 TUF (python-tuf's client) guards against rollback, freeze, mix-and-match, and key loss; on top of it the manifest must
-be an entry of the log it names, and that log must extend the one seen at the last pull. The server is not trusted
-with anything; the trusted root comes from elsewhere. Files on disk: `heldout.stored`.
+be an entry of the log it names, that log must extend the one seen at the last pull, and the witnesses asked for must
+have signed it. The site is not trusted with anything, and mirrors less: what is small and signed comes from the site,
+data files from wherever they are (`heldout.mirrors`). The trusted root comes from elsewhere. Files on disk:
+`heldout.stored`.
 """
 
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -27,12 +29,14 @@ from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
 
 from heldout.checkpoint import Checkpoint
-from heldout.download import Downloads, TufFetcher
-from heldout.durable import locked, remove_parts, replacing, sync_folder, write_durably
+from heldout.data_files import DataFiles, Progress
+from heldout.download import Downloads, TufFetcher, base_url
+from heldout.durable import locked, remove_parts, sync_folder, write_durably
 from heldout.errors import InputError, NotFoundError, UnavailableError, VerificationError
 from heldout.layout import TILE_WIDTH
-from heldout.manifest import ListFile, Manifest, parse_manifest
+from heldout.manifest import Manifest, parse_manifest
 from heldout.merkle import HASH_SIZE, verify_consistency
+from heldout.mirrors import Mirrors
 from heldout.stored import (
     MANIFEST,
     PROOF,
@@ -40,11 +44,11 @@ from heldout.stored import (
     LoggedManifest,
     ProvedVersion,
     check_canonicalisation,
-    check_digest,
     verify_version,
 )
 from heldout.tiles import TileReader
 from heldout.trust import check_root
+from heldout.witnesses import WitnessPolicy
 
 MAX_TARGET_BYTES: Final = 16_000_000
 """Largest manifest or log proof read. A manifest with 4,096 files has half a megabyte."""
@@ -52,9 +56,6 @@ MAX_TARGET_BYTES: Final = 16_000_000
 MAX_ROOT_BYTES: Final = 512_000
 
 _VERSION_NAME = re.compile(r"[0-9]+-[0-9]+", re.ASCII)
-
-Progress = Callable[[int, int], None]
-"""(bytes done, bytes in all), of data files."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ class PullResult:
     """Whether the version differs from the one that was there."""
     is_vouched: bool
     """False if the root was taken from the server itself."""
+    witnesses: tuple[str, ...]
+    """Those of the policy that cosigned, by its names."""
+    n_bytes: int = 0
+    """Bytes of data files that were fetched."""
+    refused: tuple[str, ...] = ()
+    """Mirrors that did not answer, or not with what was signed for, in words."""
 
 
 def pull(
@@ -78,20 +85,26 @@ def pull(
     *,
     root: Path | None = None,
     allow_unverified: bool = False,
+    mirrors: Sequence[str] = (),
+    witnesses: WitnessPolicy | None = None,
     transport: httpx.BaseTransport | None = None,
     now: datetime | None = None,
     progress: Progress | None = None,
 ) -> PullResult:
     """Fetch or update the list of a site into a folder.
 
-    Atomic: on any error the folder's current version stays as it was. Data files at hand are not fetched again.
+    Atomic: on any error the folder's current version stays as it was. Data files at hand are not fetched again, and
+    what there is of one is gone on with.
 
     Args:
-        url: the site's base address; the list is at `list/` and the log at `log/` below it.
+        url: the site's base address; the list is at `list/` and the log at `log/` below it. http, https, an object
+            store's (s3://bucket/prefix) or a folder.
         out: the list's folder, made if need be.
         root: trusted root metadata; needed at the first pull.
         allow_unverified: at the first pull, take the root from the server itself. The folder is then marked, and
             whoever uses it must allow this again. Nothing else is relaxed.
+        mirrors: base addresses to take data files from, in this order; what they lack is taken from the site.
+        witnesses: who must have cosigned the log's checkpoint.
         transport: httpx's, for tests.
         now: for tests of freshness.
         progress: told about data files as they arrive.
@@ -104,28 +117,32 @@ def pull(
     """
     now = now or datetime.now(UTC)
     folder = ListFolder(out)
+    url, bases = base_url(url), [base_url(mirror) for mirror in mirrors]
     try:
         folder.versions.mkdir(parents=True, exist_ok=True)
         folder.files.mkdir(exist_ok=True)
         with locked(out / ".lock"), Downloads(transport) as downloads:
-            return _Pull(url.rstrip("/"), folder, downloads, now, progress).run(root, allow_unverified=allow_unverified)
+            run = _Pull(url, folder, downloads, now, witnesses)
+            sources = Mirrors(downloads, [*bases, url])
+            result = run.run(root, DataFiles(folder, sources, progress), allow_unverified=allow_unverified)
+            return replace(result, n_bytes=sources.n_bytes, refused=tuple(map(str, sources.refused.values())))
     except OSError as error:
         raise UnavailableError(
-            f"{error.filename or out} cannot be written ({error.strerror}): check the disk"
+            f"{error.filename or out} cannot be written ({error.strerror}): check the disk; a list at hand was kept"
         ) from error
 
 
 class _Pull:
     def __init__(
-        self, url: str, folder: ListFolder, downloads: Downloads, now: datetime, progress: Progress | None
+        self, url: str, folder: ListFolder, downloads: Downloads, now: datetime, policy: WitnessPolicy | None
     ) -> None:
         self._url = url
         self._folder = folder
         self._downloads = downloads
         self._now = now
-        self._progress = progress
+        self._policy = policy
 
-    def run(self, root: Path | None, *, allow_unverified: bool) -> PullResult:
+    def run(self, root: Path | None, files: DataFiles, *, allow_unverified: bool) -> PullResult:
         trusted_root, is_vouched = self._trusted_root(root, allow_unverified=allow_unverified)
         held = self._held(trusted_root)
         staged = Path(tempfile.mkdtemp(prefix=".staged-", dir=self._folder.versions))
@@ -136,11 +153,12 @@ class _Pull:
             proved = verify_version(self._folder, staged.name, trusted_root=trusted_root, now=self._now)
             logged = proved.logged
             check_canonicalisation(logged.manifest)
+            witnesses = self._check_witnessed(staged, logged)
             log = TileReader(self._read_log, logged.checkpoint.size)
             _check_grown(log, logged.manifest.log.size, logged.manifest.log.root, logged.checkpoint)
             if held is not None:
                 self._check_succession(held.logged, logged, log)
-            self._fetch_files(logged.manifest)
+            files.bring(logged.manifest)
             self._switch(staged, proved, trusted_root, is_vouched=is_vouched)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -152,7 +170,17 @@ class _Pull:
             expires_at=proved.trusted.expires_at,
             is_new=held is None or held.logged.sha256 != logged.sha256,
             is_vouched=is_vouched,
+            witnesses=witnesses,
         )
+
+    def _check_witnessed(self, staged: Path, logged: LoggedManifest) -> tuple[str, ...]:
+        """Who of the policy cosigned the checkpoint that the list is proved by."""
+        if self._policy is None:
+            return ()
+        try:
+            return self._policy.check_list((staged / PROOF).read_bytes(), logged.manifest.log.vkey)
+        except VerificationError as error:
+            raise VerificationError(f"the list at {self._url}: {error}; the list at hand was kept") from error
 
     def _trusted_root(self, root: Path | None, *, allow_unverified: bool) -> tuple[bytes, bool]:
         """The root metadata to start from, and whether someone other than the server vouched for it."""
@@ -260,20 +288,6 @@ class _Pull:
                 pass
             raise VerificationError(f"the log lacks {url}, so that it cannot prove that it only grew") from error
 
-    def _fetch_files(self, manifest: Manifest) -> None:
-        n_total = sum(file.size for file in manifest.files.values())
-        n_done = 0
-        for name, file in sorted(manifest.files.items()):
-            path = self._folder.data_file(file)
-            if not _is_intact(path, file):
-                url = f"{self._url}/list/files/{path.name}"
-                with replacing(path) as stream:
-                    self._downloads.copy(url, file.size, stream)
-                    check_digest(stream, file, f"{url} ({name})")
-            n_done += file.size
-            if self._progress is not None:
-                self._progress(n_done, n_total)
-
     def _switch(self, staged: Path, proved: ProvedVersion, trusted_root: bytes, *, is_vouched: bool) -> None:
         """The one place where the folder's state changes; CURRENT is last."""
         if not is_vouched:
@@ -324,15 +338,6 @@ def _check_grown(log: TileReader, old_size: int, old_root: bytes, new: Checkpoin
             "the list at hand was kept"
         )
     verify_consistency(old_size, old_root, new.size, new.root, log.consistency_proof(old_size))
-
-
-def _is_intact(path: Path, file: ListFile) -> bool:
-    try:
-        with path.open("rb") as stream:
-            check_digest(stream, file, path.name)
-    except (FileNotFoundError, VerificationError):
-        return False
-    return True
 
 
 def _read_root(path: Path) -> bytes:

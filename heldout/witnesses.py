@@ -17,6 +17,7 @@ from pathlib import Path
 from heldout.checkpoint import Verifier
 from heldout.cosignatures import Cosignature, Cosigner, verify_cosignatures
 from heldout.errors import InputError, VerificationError
+from heldout.receipts import parse_tlog_proof
 
 _NONE = "none"
 _FORBIDDEN = re.compile(rb"[^\t\n\x20-\x7e\x80-\xff]")
@@ -105,6 +106,20 @@ class WitnessPolicy:
                 f"policy's quorum {self.quorum!r} asks for more; get a newer proof, or ask the log's operator"
             )
         return witnessed
+
+    def check_list(self, tlog_proof: bytes, vkey: str) -> tuple[str, ...]:
+        """Check that enough of them cosigned the checkpoint of a list's tlog-proof; the names of those who did.
+
+        Args:
+            tlog_proof: the proof, checked otherwise.
+            vkey: of the log it is of. If the policy names logs, it must be one of them.
+
+        Raises:
+            VerificationError: too few did, one of their signatures is wrong, or it is another log.
+        """
+        if self.logs and vkey not in {log.vkey for log in self.logs}:
+            raise VerificationError(f"its log {vkey} is none of those that the policy of witnesses names")
+        return tuple(self.verify(parse_tlog_proof(tlog_proof).checkpoint).cosignatures)
 
     def _at(self, found: Mapping[str, Cosignature]) -> datetime | None:
         """The newest time such that those who signed then or later are enough: no single witness can make it newer."""

@@ -23,7 +23,7 @@ from tests.heldout.conftest import IMAGES, URLS, serving
 from tests.heldout.published import Site, UrlRule
 
 Capture = pytest.CaptureFixture[str]
-COMMANDS = ["pull", "filter", "audit", "verify", "check", "search", "opt-out", "monitor"]
+COMMANDS = ["pull", "filter", "audit", "verify", "check", "keygen", "sign", "search", "opt-out", "monitor"]
 
 
 def test_assurances_are_those_of_the_records() -> None:

@@ -1,0 +1,216 @@
+"""A filter report read and held against itself: its form, its sums, its signature. Files and lists are not looked at.
+
+Either the statement as `heldout filter` wrote it, or a DSSE envelope around it (`heldout.dsse`), which lies beside it
+as `report.dsse.json` if the lab signed it. Form: docs/formats/filter-report.md.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from heldout.checkpoint import from_base64
+from heldout.dsse import IN_TOTO, is_envelope, parse_envelope, verify_envelope
+from heldout.errors import InputError, VerificationError
+from heldout.merkle import HASH_SIZE
+from heldout.records import ASSURANCES
+from heldout.report import PREDICATE_TYPE, STATEMENT_TYPE
+
+ENVELOPE_SUFFIX: Final = ".dsse.json"
+MAX_REPORT_BYTES: Final = 2_000_000_000
+"""Largest report read; a million shards have some 600 MB."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a lab says that a filter run did."""
+
+    path: Path
+    subjects: dict[str, str]
+    """SHA-256 of what was written, by path below the report."""
+    shards: list[dict[str, Any]]
+    total: dict[str, Any]
+    emitted: tuple[str, ...]
+    failed: tuple[str, ...]
+    """Inputs that gave no output."""
+    tool: dict[str, Any]
+    options: dict[str, Any]
+    listed: dict[str, Any]
+    """The list that was applied, as `heldout.report.describe_list` has it."""
+    is_list_verified: bool
+    """Whether the run itself could verify its list."""
+    signed_by: tuple[str, ...]
+    """Key ids of those of the keys asked about that signed it."""
+    claimed_signers: tuple[str, ...]
+    """Key ids of signatures that nobody checked, for want of the key."""
+
+    @property
+    def has_shards(self) -> bool:
+        """Whether the run wrote shards: it may have been for masks, or a trial."""
+        return self.options["writes"] == "shards" and not self.options["dry_run"]
+
+    @property
+    def manifest_sha256(self) -> str:
+        """Of the list that was applied, hexadecimal."""
+        return str(self.listed["manifest_sha256"])
+
+    @property
+    def log_size(self) -> int:
+        """Entries of the log that the list was made from, by the report's word."""
+        return int(self.listed["log"]["size"])
+
+    @property
+    def log_root(self) -> bytes:
+        """Root of these entries."""
+        return from_base64(self.listed["log"]["root"])
+
+
+def is_report(value: object) -> bool:
+    """Whether parsed JSON is a filter report, or an envelope that may hold one."""
+    return is_envelope(value) or (isinstance(value, dict) and value.get("predicateType") == PREDICATE_TYPE)
+
+
+def envelope_path(report: Path) -> Path:
+    """Where a report's signed form is, beside it."""
+    return report.with_name(f"{report.name.removesuffix('.json')}{ENVELOPE_SUFFIX}")
+
+
+def load_report(path: Path, keys: Sequence[Ed25519PublicKey] = ()) -> Report:
+    """Read a report, or the envelope around one.
+
+    Args:
+        path: of either. Beside a bare report its envelope is looked at too.
+        keys: of which one has to have signed it, if there are any.
+
+    Raises:
+        InputError: it cannot be read or is not a report.
+        VerificationError: none of the keys signed it, its counts contradict each other, or a field is missing.
+    """
+    statement, signed_by, claimed = _open(path, keys)
+    return report_of(path, _parse(statement, path), signed_by, claimed)
+
+
+def report_of(
+    path: Path,
+    value: Any,  # noqa: ANN401 - JSON
+    signed_by: tuple[str, ...] = (),
+    claimed: tuple[str, ...] = (),
+) -> Report:
+    """A statement's JSON as a report, checked against itself; who signed it is not looked at.
+
+    Raises:
+        InputError: it is not a report.
+        VerificationError: its counts contradict each other, or a field is missing.
+    """
+    if not is_report(value) or is_envelope(value) or value.get("_type") != STATEMENT_TYPE:
+        raise InputError(f"{path} is not a filter report ({PREDICATE_TYPE}): give the report of heldout filter")
+    try:
+        report = _from_statement(path, value, signed_by, claimed)
+        _check_shape(report)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise VerificationError(f"{path} lacks a field of a filter report ({error}): it was changed") from error
+    _check_sums(report)
+    return report
+
+
+def _open(path: Path, keys: Sequence[Ed25519PublicKey]) -> tuple[bytes, tuple[str, ...], tuple[str, ...]]:
+    """The statement's bytes, who of `keys` signed them, and who else is said to have."""
+    data, value = read_json(path)
+    if is_envelope(value):
+        return _open_envelope(value, path, None, keys)
+    beside = envelope_path(path)
+    if beside.is_file():
+        return _open_envelope(read_json(beside)[1], beside, data, keys)
+    if keys:
+        raise VerificationError(f"{path} is not signed: there is no {beside.name} beside it; ask the lab for it")
+    return data, (), ()
+
+
+def _open_envelope(
+    value: object, path: Path, statement: bytes | None, keys: Sequence[Ed25519PublicKey]
+) -> tuple[bytes, tuple[str, ...], tuple[str, ...]]:
+    try:
+        envelope = parse_envelope(value)
+        signed_by = verify_envelope(envelope, keys, IN_TOTO) if keys else []
+    except VerificationError as error:
+        raise VerificationError(f"{path}: {error}") from error
+    if envelope.payload_type != IN_TOTO:
+        raise VerificationError(f"{path} holds {envelope.payload_type!r:.80}, expected {IN_TOTO}")
+    if statement is not None and envelope.payload != statement:
+        raise VerificationError(f"{path} holds another report than the one beside it: one of the two was changed")
+    claimed = [signed.keyid or "unnamed" for signed in envelope.signatures if signed.keyid not in signed_by]
+    return envelope.payload, tuple(signed_by), tuple(claimed)
+
+
+def _from_statement(path: Path, value: dict[str, Any], signed_by: tuple[str, ...], claimed: tuple[str, ...]) -> Report:
+    predicate = value["predicate"]
+    listed = dict(predicate["list"])
+    return Report(
+        path=path,
+        subjects={str(subject["name"]): str(subject["digest"]["sha256"]) for subject in value["subject"]},
+        shards=list(predicate["shards"]),
+        total=predicate["total"],
+        emitted=tuple(map(str, predicate["emitted"])),
+        failed=tuple(map(str, predicate["failed"])),
+        tool=dict(predicate["tool"]),
+        options=dict(predicate["options"]),
+        is_list_verified=listed.pop("is_verified") is True,
+        listed=listed,
+        signed_by=signed_by,
+        claimed_signers=claimed,
+    )
+
+
+def _check_shape(report: Report) -> None:
+    """What others rely on being there."""
+    log = report.listed["log"]
+    if not (isinstance(log["vkey"], str) and isinstance(log["origin"], str) and type(log["size"]) is int):
+        raise TypeError("list.log")
+    if len(report.log_root) != HASH_SIZE or len(bytes.fromhex(report.manifest_sha256)) != HASH_SIZE:
+        raise ValueError("a digest of another length")
+    if report.options["min_assurance"] not in ASSURANCES:
+        raise ValueError(f"min_assurance {report.options['min_assurance']!r:.40}")
+    for shard in report.shards:
+        if not isinstance(shard["name"], str) or not isinstance(shard["input"]["sha256"], str):
+            raise TypeError("shards")
+
+
+def _check_sums(report: Report) -> None:
+    path = report.path
+    try:
+        for count in [*report.shards, report.total]:
+            by_rules = sum(n for by_assurance in count["dropped"].values() for n in by_assurance.values())
+            n_dropped = by_rules + count["n_not_granted"]
+            if n_dropped != count["n_dropped"] or count["n_in"] != count["n_kept"] + n_dropped:
+                name = count.get("name", "the total")
+                raise VerificationError(f"{path}: the counts of {name} contradict each other: the report was changed")
+        for key in ("n_in", "n_kept", "n_dropped"):
+            if sum(shard[key] for shard in report.shards) != report.total[key]:
+                raise VerificationError(f"{path}: the shards' {key} do not add up to the total: the report was changed")
+        written = [shard["name"] for shard in report.shards] if report.has_shards else []
+    except (KeyError, TypeError, AttributeError) as error:
+        raise VerificationError(f"{path} lacks a field of a filter report ({error}): it was changed") from error
+    if sorted([*written, *report.emitted]) != sorted(report.subjects):
+        raise VerificationError(f"{path}: its subjects are not what the run wrote: the report was changed")
+
+
+def read_json(path: Path) -> tuple[bytes, Any]:
+    """A file's bytes, and the JSON that they are. Raises InputError: it cannot be read, or is none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_REPORT_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give a report of heldout filter") from error
+    if len(data) > MAX_REPORT_BYTES:
+        raise InputError(f"{path} is longer than {MAX_REPORT_BYTES:,} bytes: this is no report")
+    return data, _parse(data, path)
+
+
+def _parse(data: bytes, path: Path) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}): it is damaged, or another file") from error
