@@ -1,4 +1,5 @@
-/* The inner loop of `heldout filter`: canonical key -> SHA-256 -> position in the exclusion list, over Arrow buffers.
+/* The inner loop of `heldout filter`: canonical key -> SHA-256 -> position in the exclusion list, and the hosts and
+ * folders that cover it, over Arrow buffers.
  *
  * The reference is heldout/urls.py ("heldout-url/1", docs/formats/url-canonicalisation.md). This file takes the *plain*
  * addresses: an ordinary host, and a path and query of which every byte is either kept or percent-encoded; these are
@@ -7,7 +8,6 @@
  * NEEDS_REFERENCE. So it can be slower than hoped, but it cannot disagree: that is its whole contract, and
  * tests/heldout/test_kernel.py holds both against each other on vectors and on fuzzed input.
  *
- * It reads hostile bytes: every index is checked against the length given, nothing is allocated per row, and the only
  * It reads hostile bytes: every index is checked against the length given, nothing is allocated per row, and the only
  * buffer written besides the caller's is a fixed arena of the thread's.
  *
@@ -18,6 +18,7 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
@@ -27,6 +28,8 @@
 #endif
 
 enum { DONE = 0, NEEDS_REFERENCE = 1, IS_NULL = 2 };
+
+#define INTERFACE 2 /* what heldout/kernel.py asks for: an older build left in a checkout is not used */
 
 #define MAX_PLAIN 4096 /* bytes of an address; longer ones are rare enough for the reference */
 #define MAX_KEY (3 * MAX_PLAIN) /* bytes of its key, were every byte percent-encoded; far below the reference's limit */
@@ -362,6 +365,142 @@ static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out)
     return o;
 }
 
+/* ---- hosts and folders ------------------------------------------------------------------------------------------- */
+
+/* What heldout/places.py says, over canonical keys. Texts are found by SipHash-1-3 under a key of this process: whoever
+ * claims places chooses their names, and must not be able to make everybody's lookups slow. */
+
+#define MAX_PREFIX_BYTES 2000 /* heldout/leaves.py; a test compares them */
+#define MAX_PREFIX_SEGMENTS 32 /* heldout/places.py */
+
+typedef struct { uint64_t start; uint32_t length; uint8_t rank; } span;
+typedef struct { uint32_t tag, place; } slot; /* place: number of the text, plus 1; 0 is free */
+typedef struct { const uint8_t *text; span *spans; slot *slots; uint64_t mask; } text_set;
+typedef struct {
+    uint64_t key[2];
+    uint8_t *host_text, *prefix_text;
+    text_set hosts, prefixes, authorities; /* the last: what stands before a prefix's first slash */
+} places;
+
+static inline uint64_t rotl64(uint64_t x, int n) { return x << n | x >> (64 - n); }
+
+static inline void sip_round(uint64_t v[4])
+{
+    v[0] += v[1]; v[1] = rotl64(v[1], 13); v[1] ^= v[0]; v[0] = rotl64(v[0], 32);
+    v[2] += v[3]; v[3] = rotl64(v[3], 16); v[3] ^= v[2];
+    v[0] += v[3]; v[3] = rotl64(v[3], 21); v[3] ^= v[0];
+    v[2] += v[1]; v[1] = rotl64(v[1], 17); v[1] ^= v[2]; v[2] = rotl64(v[2], 32);
+}
+
+static uint64_t sip13(const uint64_t key[2], const uint8_t *p, size_t n)
+{
+    uint64_t v[4] = {key[0] ^ 0x736f6d6570736575ULL, key[1] ^ 0x646f72616e646f6dULL,
+                     key[0] ^ 0x6c7967656e657261ULL, key[1] ^ 0x7465646279746573ULL};
+    uint64_t last = (uint64_t)n << 56, word;
+    for (; n >= 8; p += 8, n -= 8) {
+        memcpy(&word, p, 8); /* in this machine's order: the hash never leaves it */
+        v[3] ^= word;
+        sip_round(v);
+        v[0] ^= word;
+    }
+    for (size_t i = 0; i < n; i++) last |= (uint64_t)p[i] << (8 * i);
+    v[3] ^= last;
+    sip_round(v);
+    v[0] ^= last;
+    v[2] ^= 0xff;
+    sip_round(v);
+    sip_round(v);
+    sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* The slot of this text, or the free one where it belongs. */
+static slot *slot_of(const text_set *set, uint64_t hash, const uint8_t *p, size_t n)
+{
+    const uint32_t tag = (uint32_t)(hash >> 32);
+    for (uint64_t at = hash & set->mask;; at = (at + 1) & set->mask) { /* at most half are taken */
+        slot *s = set->slots + at;
+        if (!s->place) return s;
+        const span *found = set->spans + (s->place - 1);
+        if (s->tag == tag && found->length == n && !memcmp(set->text + found->start, p, n)) return s;
+    }
+}
+
+static inline const span *find_text(const text_set *set, uint64_t hash, const uint8_t *p, size_t n)
+{
+    const slot *s = slot_of(set, hash, p, n);
+    return s->place ? set->spans + (s->place - 1) : NULL;
+}
+
+static void insert_text(text_set *set, const uint64_t key[2], uint32_t number)
+{
+    const span *new = set->spans + number;
+    const uint64_t hash = sip13(key, set->text + new->start, new->length);
+    slot *s = slot_of(set, hash, set->text + new->start, new->length);
+    if (s->place) return; /* the first of equal ones stays */
+    s->tag = (uint32_t)(hash >> 32);
+    s->place = number + 1;
+}
+
+/* Whether a host is an IP address: digits and dots, or in brackets. No host rule covers one. */
+static int is_address(const uint8_t *host, size_t n)
+{
+    if (n && host[0] == '[') return 1;
+    for (size_t i = 0; i < n; i++)
+        if (host[i] != '.' && (host[i] < '0' || host[i] > '9')) return 0;
+    return 1;
+}
+
+static int64_t host_rule(const places *all, const uint8_t *host, size_t n, uint64_t hash)
+{
+    const span *best = NULL;
+    if (is_address(host, n)) return -1;
+    for (const uint8_t *end = host + n, *dot; (dot = memchr(host, '.', (size_t)(end - host)));) {
+        const span *found = find_text(&all->hosts, hash, host, (size_t)(end - host));
+        if (found && (!best || found->rank > best->rank)) best = found; /* the nearest of equal ones */
+        host = dot + 1;
+        hash = sip13(all->key, host, (size_t)(end - host));
+    }
+    return best ? best - all->hosts.spans : -1;
+}
+
+static int64_t prefix_rule(const places *all, const uint8_t *key, size_t n, size_t authority)
+{
+    const span *best = NULL;
+    const uint8_t *query = memchr(key, '?', n);
+    size_t end = query ? (size_t)(query - key) : n, n_segments = 0;
+    const int is_cut = end >= MAX_PREFIX_BYTES;
+    if (is_cut) end = MAX_PREFIX_BYTES;
+    for (size_t i = authority + 1; i <= end && n_segments < MAX_PREFIX_SEGMENTS; i++) {
+        if ((i < end && key[i] != '/') || key[i - 1] == '/' || (i == end && is_cut)) continue;
+        n_segments++;
+        const span *found = find_text(&all->prefixes, sip13(all->key, key, i), key, i);
+        if (found && (!best || found->rank >= best->rank)) best = found;
+    }
+    return best ? best - all->prefixes.spans : -1;
+}
+
+/* Which rules cover a canonical key. */
+static void match_key(const places *all, const uint8_t *key, size_t n, int64_t *prefix, int64_t *host)
+{
+    *prefix = *host = -1;
+    const uint8_t *slash = memchr(key, '/', n);
+    if (!slash) return; /* no key at all */
+    const size_t authority = (size_t)(slash - key);
+    size_t n_host = authority;
+    if (authority && key[authority - 1] != ']')
+        for (size_t i = authority; i-- > 0;)
+            if (key[i] == ':') {
+                n_host = i;
+                break;
+            }
+    const uint64_t hash = sip13(all->key, key, n_host);
+    if (all->hosts.spans) *host = host_rule(all, key, n_host, hash);
+    if (all->prefixes.spans &&
+        find_text(&all->authorities, n_host == authority ? hash : sip13(all->key, key, authority), key, authority))
+        *prefix = prefix_rule(all, key, n, authority);
+}
+
 /* ---- over Arrow buffers ------------------------------------------------------------------------------------------ */
 
 static int get(PyObject *object, Py_buffer *view, int writable, Py_ssize_t size, const char *what)
@@ -389,7 +528,8 @@ static inline int64_t offset_at(const uint8_t *offsets, Py_ssize_t i, int wide)
 
 /* Returns the number of rows left to the reference; -1 when the offsets are not those of `data`. */
 static Py_ssize_t digest_rows(const uint8_t *offsets, int wide, const uint8_t *data, int64_t data_length,
-                              const uint8_t *validity, Py_ssize_t first, Py_ssize_t n, uint64_t *out, uint8_t *status)
+                              const uint8_t *validity, Py_ssize_t first, Py_ssize_t n, uint64_t *out, uint8_t *status,
+                              const places *all, int64_t *prefix, int64_t *host)
 {
     static _Thread_local message pool[2];
     message *waiting = NULL, *next = pool;
@@ -397,6 +537,7 @@ static Py_ssize_t digest_rows(const uint8_t *offsets, int wide, const uint8_t *d
     for (Py_ssize_t row = 0; row < n; row++) {
         Py_ssize_t at = first + row;
         out[row] = 0;
+        if (all) prefix[row] = host[row] = -1;
         if (validity && !(validity[at >> 3] >> (at & 7) & 1)) {
             status[row] = IS_NULL;
             continue;
@@ -410,6 +551,7 @@ static Py_ssize_t digest_rows(const uint8_t *offsets, int wide, const uint8_t *d
             continue;
         }
         status[row] = DONE;
+        if (all) match_key(all, next->bytes, length, prefix + row, host + row);
         next->length = length;
         next->row = row;
         pad(next);
@@ -427,36 +569,48 @@ static Py_ssize_t digest_rows(const uint8_t *offsets, int wide, const uint8_t *d
 }
 
 PyDoc_STRVAR(digest_doc,
-"digest(offsets, wide, data, validity, first, n, out, status) -> number of rows left to the reference\n\n"
+"digest(offsets, wide, data, validity, first, n, out, status, places, prefix, host) -> rows left to the reference\n\n"
 "Key digests of an Arrow string array's rows [first, first + n): the first 8 bytes of the SHA-256 of the canonical key,\n"
 "big-endian, as uint64 into `out`; `status` uint8: 0 done, 1 needs the reference, 2 null. `wide`: 64-bit offsets.\n"
+"With `places`, of `index_places` or None, int64 numbers of the rules that cover each row into `prefix` and `host`.\n"
 "Releases the GIL. Raises ValueError for buffers too short or offsets out of range.");
+
+static const char PLACES[] = "heldout._kernel.places";
 
 static PyObject *digest(PyObject *self, PyObject *args)
 {
-    PyObject *offsets_o, *data_o, *validity_o, *out_o, *status_o;
+    PyObject *offsets_o, *data_o, *validity_o, *out_o, *status_o, *places_o, *prefix_o, *host_o;
     int wide;
     Py_ssize_t first, n, left = -1;
-    Py_buffer offsets, data, validity = {0}, out, status;
+    Py_buffer offsets, data, validity = {0}, out, status, prefix = {0}, host = {0};
+    const places *all = NULL;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OpOOnnOO", &offsets_o, &wide, &data_o, &validity_o, &first, &n, &out_o, &status_o))
+    if (!PyArg_ParseTuple(args, "OpOOnnOOOOO", &offsets_o, &wide, &data_o, &validity_o, &first, &n, &out_o, &status_o,
+                          &places_o, &prefix_o, &host_o))
         return NULL;
     const Py_ssize_t width = wide ? 8 : 4;
     if (first < 0 || n < 0 || n > PY_SSIZE_T_MAX / 16 || first > PY_SSIZE_T_MAX / 16) {
         PyErr_SetString(PyExc_ValueError, "first and n must not be negative, nor beyond memory");
         return NULL;
     }
+    if (places_o != Py_None && !(all = PyCapsule_GetPointer(places_o, PLACES))) return NULL;
     if (get(offsets_o, &offsets, 0, (first + n + 1) * width, "offsets") < 0) return NULL;
     if (get(data_o, &data, 0, 0, "data") < 0) goto release_offsets;
     const int nullable = validity_o != Py_None;
     if (nullable && get(validity_o, &validity, 0, (first + n + 7) / 8, "validity") < 0) goto release_data;
     if (get(out_o, &out, 1, 8 * n, "out") < 0) goto release_validity;
     if (get(status_o, &status, 1, n, "status") < 0) goto release_out;
+    if (all && get(prefix_o, &prefix, 1, 8 * n, "prefix") < 0) goto release_status;
+    if (all && get(host_o, &host, 1, 8 * n, "host") < 0) goto release_prefix;
     Py_BEGIN_ALLOW_THREADS
     left = digest_rows(offsets.buf, wide, data.buf, data.len, nullable ? validity.buf : NULL, first, n, out.buf,
-                       status.buf);
+                       status.buf, all, prefix.buf, host.buf);
     Py_END_ALLOW_THREADS
     if (left < 0) PyErr_SetString(PyExc_ValueError, "offsets are not those of the data");
+    if (all) PyBuffer_Release(&host);
+release_prefix:
+    if (all) PyBuffer_Release(&prefix);
+release_status:
     PyBuffer_Release(&status);
 release_out:
     PyBuffer_Release(&out);
@@ -467,6 +621,188 @@ release_data:
 release_offsets:
     PyBuffer_Release(&offsets);
     return left < 0 ? NULL : PyLong_FromSsize_t(left);
+}
+
+/* ---- the places of a list ----------------------------------------------------------------------------------------- */
+
+static void free_places(places *all)
+{
+    free(all->host_text);
+    free(all->prefix_text);
+    free(all->hosts.spans);
+    free(all->hosts.slots);
+    free(all->prefixes.spans);
+    free(all->prefixes.slots);
+    free(all->authorities.spans);
+    free(all->authorities.slots);
+    free(all);
+}
+
+static void free_capsule(PyObject *capsule)
+{
+    places *all = PyCapsule_GetPointer(capsule, PLACES);
+    if (all) free_places(all);
+}
+
+/* Room for n texts; 0 if there is none. */
+static int reserve(text_set *set, int64_t n, const uint8_t *text)
+{
+    uint64_t size = 2;
+    while (size < 2 * (uint64_t)n) size *= 2;
+    set->text = text;
+    set->mask = size - 1;
+    set->spans = calloc((size_t)n, sizeof *set->spans);
+    set->slots = calloc((size_t)size, sizeof *set->slots);
+    return set->spans && set->slots;
+}
+
+/* The texts of an Arrow array with 64-bit offsets; `ends_in_slash`: without that slash, those without one left out.
+ * Returns NULL with an exception set, or a copy of the text. */
+static uint8_t *add_texts(text_set *set, const uint64_t key[2], PyObject *offsets_o, PyObject *data_o,
+                          PyObject *rank_o, int ends_in_slash)
+{
+    Py_buffer offsets, data, rank;
+    uint8_t *text = NULL;
+    if (get(rank_o, &rank, 0, 0, "rank") < 0) return NULL;
+    const int64_t n = rank.len;
+    if (get(offsets_o, &offsets, 0, n > PY_SSIZE_T_MAX / 16 ? PY_SSIZE_T_MAX : (n + 1) * 8, "offsets") < 0)
+        goto release_rank;
+    if (get(data_o, &data, 0, 0, "data") < 0) goto release_offsets;
+    if (n >= INT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "too many places");
+        goto release_data;
+    }
+    if (!(text = malloc((size_t)data.len + 1)) || (n && !reserve(set, n, text))) {
+        free(text);
+        text = NULL;
+        PyErr_NoMemory();
+        goto release_data;
+    }
+    memcpy(text, data.buf, (size_t)data.len);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t from = offset_at(offsets.buf, i, 1), to = offset_at(offsets.buf, i + 1, 1);
+        if (from < 0 || to < from || to > data.len || to - from > INT32_MAX) {
+            free(text);
+            text = NULL;
+            PyErr_SetString(PyExc_ValueError, "offsets are not those of the data");
+            break;
+        }
+        if (ends_in_slash) {
+            if (to == from || text[to - 1] != '/') continue; /* covers nothing */
+            to--;
+        }
+        set->spans[i] = (span){(uint64_t)from, (uint32_t)(to - from), ((const uint8_t *)rank.buf)[i]};
+        insert_text(set, key, (uint32_t)i);
+    }
+release_data:
+    PyBuffer_Release(&data);
+release_offsets:
+    PyBuffer_Release(&offsets);
+release_rank:
+    PyBuffer_Release(&rank);
+    return text;
+}
+
+/* The distinct authorities of the prefixes, of which `n` there are; 0 if there is no room. */
+static int add_authorities(places *all, int64_t n)
+{
+    if (!n) return 1;
+    if (!reserve(&all->authorities, n, all->prefix_text)) return 0;
+    for (int64_t i = 0; i < n; i++) {
+        const span whole = all->prefixes.spans[i];
+        const uint8_t *start = all->prefix_text + whole.start, *slash = memchr(start, '/', whole.length);
+        if (!slash) continue; /* covers nothing */
+        all->authorities.spans[i] = (span){whole.start, (uint32_t)(slash - start), 0};
+        insert_text(&all->authorities, all->key, (uint32_t)i);
+    }
+    return 1;
+}
+
+PyDoc_STRVAR(index_doc,
+"index_places(key, prefix_offsets, prefix_data, prefix_rank, host_offsets, host_data, host_rank) -> places\n\n"
+"Rules about folders and hosts, ready for `digest` and `match`: texts as Arrow arrays with 64-bit offsets, from offset 0,\n"
+"copied; uint8 ranks, one each. `key`: 16 random bytes. Raises ValueError for buffers that do not fit each other.");
+
+static PyObject *index_places(PyObject *self, PyObject *args)
+{
+    PyObject *prefix_o[3], *host_o[3];
+    const char *key;
+    Py_ssize_t n_key;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y#OOOOOO", &key, &n_key, prefix_o, prefix_o + 1, prefix_o + 2, host_o, host_o + 1,
+                          host_o + 2))
+        return NULL;
+    if (n_key != 16) {
+        PyErr_SetString(PyExc_ValueError, "the key must have 16 bytes");
+        return NULL;
+    }
+    const Py_ssize_t n_prefixes_given = PyObject_Size(prefix_o[2]);
+    if (n_prefixes_given < 0) return NULL;
+    places *all = calloc(1, sizeof *all);
+    if (!all) return PyErr_NoMemory();
+    memcpy(all->key, key, 16);
+    all->prefix_text = add_texts(&all->prefixes, all->key, prefix_o[0], prefix_o[1], prefix_o[2], 1);
+    if (all->prefix_text) all->host_text = add_texts(&all->hosts, all->key, host_o[0], host_o[1], host_o[2], 0);
+    if (!all->host_text) goto fail;
+    if (!add_authorities(all, all->prefixes.spans ? n_prefixes_given : 0)) {
+        PyErr_NoMemory();
+        goto fail;
+    }
+    PyObject *capsule = PyCapsule_New(all, PLACES, free_capsule);
+    if (capsule) return capsule;
+fail:
+    free_places(all);
+    return NULL;
+}
+
+PyDoc_STRVAR(match_doc,
+"match(places, offsets, data, n, prefix, host)\n\n"
+"Numbers of the rules that cover n canonical keys, an Arrow array with 64-bit offsets, int64 into `prefix` and `host`;\n"
+"-1 where none does. Releases the GIL. Raises ValueError for buffers too short or offsets out of range.");
+
+static PyObject *match(PyObject *self, PyObject *args)
+{
+    PyObject *places_o, *offsets_o, *data_o, *prefix_o, *host_o;
+    Py_ssize_t n;
+    int bad = 1;
+    Py_buffer offsets, data, prefix, host;
+    const places *all;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OOOnOO", &places_o, &offsets_o, &data_o, &n, &prefix_o, &host_o)) return NULL;
+    if (!(all = PyCapsule_GetPointer(places_o, PLACES))) return NULL;
+    if (n < 0 || n > PY_SSIZE_T_MAX / 16) {
+        PyErr_SetString(PyExc_ValueError, "n must not be negative, nor beyond memory");
+        return NULL;
+    }
+    if (get(offsets_o, &offsets, 0, (n + 1) * 8, "offsets") < 0) return NULL;
+    if (get(data_o, &data, 0, 0, "data") < 0) goto release_offsets;
+    if (get(prefix_o, &prefix, 1, 8 * n, "prefix") < 0) goto release_data;
+    if (get(host_o, &host, 1, 8 * n, "host") < 0) goto release_prefix;
+    Py_BEGIN_ALLOW_THREADS
+    bad = 0;
+    for (Py_ssize_t row = 0; row < n; row++) {
+        int64_t from = offset_at(offsets.buf, row, 1), to = offset_at(offsets.buf, row + 1, 1);
+        if (from < 0 || to < from || to > data.len) {
+            bad = 1;
+            break;
+        }
+        match_key(all, (const uint8_t *)data.buf + from, (size_t)(to - from), (int64_t *)prefix.buf + row,
+                  (int64_t *)host.buf + row);
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&host);
+release_prefix:
+    PyBuffer_Release(&prefix);
+release_data:
+    PyBuffer_Release(&data);
+release_offsets:
+    PyBuffer_Release(&offsets);
+    if (PyErr_Occurred()) return NULL;
+    if (bad) {
+        PyErr_SetString(PyExc_ValueError, "offsets are not those of the data");
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 /* ---- looking up in sorted keys ------------------------------------------------------------------------------------ */
@@ -598,6 +934,8 @@ static PyObject *use_sha_extensions(PyObject *self, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"digest", digest, METH_VARARGS, digest_doc},
+    {"index_places", index_places, METH_VARARGS, index_doc},
+    {"match", match, METH_VARARGS, match_doc},
     {"lookup", lookup, METH_VARARGS, lookup_doc},
     {"set_tracking", set_tracking, METH_VARARGS, tracking_doc},
     {"use_sha_extensions", use_sha_extensions, METH_VARARGS, use_doc},
@@ -615,5 +953,12 @@ PyMODINIT_FUNC PyInit__kernel(void)
 #ifdef HAVE_SHA_X86
     use_sha_x86 = has_sha_x86();
 #endif
-    return PyModule_Create(&module);
+    PyObject *made = PyModule_Create(&module);
+    if (made && (PyModule_AddIntConstant(made, "INTERFACE", INTERFACE) < 0 ||
+                 PyModule_AddIntConstant(made, "MAX_PREFIX_BYTES", MAX_PREFIX_BYTES) < 0 ||
+                 PyModule_AddIntConstant(made, "MAX_PREFIX_SEGMENTS", MAX_PREFIX_SEGMENTS) < 0)) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    return made;
 }

@@ -1,14 +1,16 @@
-"""Key digests of whole columns, and their places in the exclusion list: natively where built, else by the reference.
+"""Key digests of whole columns, their places in the exclusion list, and the hosts and folders that cover them.
 
-`_kernel.c` takes the plain addresses and hands the rest back, so both ways give the same answer for every address;
-ADR 0010 says why it is done so. Keys are the first 8 bytes of the SHA-256 of the canonical key, big-endian, as uint64:
-what `urls/*.parquet` of the exclusion list holds.
+Natively where built, else by the reference. `_kernel.c` takes the plain addresses and hands the rest back, so both
+ways give the same answer for every address; ADR 0010 says why it is done so. Keys are the first 8 bytes of the SHA-256
+of the canonical key, big-endian, as uint64: what `urls/*.parquet` of the exclusion list holds.
 """
 
 import importlib
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +20,26 @@ from heldout import urls
 from heldout.errors import InputError
 from heldout.places import hosts_covering, prefixes_covering
 
+INTERFACE: Final = 2
+"""Of `_kernel.c` that this module knows."""
+
 _kernel: ModuleType | None
 try:
     _kernel = importlib.import_module("heldout._kernel")
 except ImportError:  # no compiler at install time
     _kernel = None
 else:
-    _kernel.set_tracking(tuple(sorted(urls.TRACKING_NAMES)), urls.TRACKING_PREFIXES)
+    if getattr(_kernel, "INTERFACE", 1) == INTERFACE:
+        _kernel.set_tracking(tuple(sorted(urls.TRACKING_NAMES)), urls.TRACKING_PREFIXES)
+    else:  # built from other sources, as when a checkout was updated but not installed again
+        _kernel = None
 
 IMPLEMENTATION: Final = "reference" if _kernel is None else "native"
 
-_NULL = 2
+_DONE = 0
 _NEEDS_REFERENCE = 1
+_NULL = 2
+_NO_PLACES = (None, None, None)
 
 
 def key_of(url: str) -> int:
@@ -54,15 +64,22 @@ def keys_of(column: pa.Array | pa.ChunkedArray) -> tuple[npt.NDArray[np.uint64],
     Raises:
         InputError: the column does not hold strings.
     """
-    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     keys = np.zeros(len(column), dtype=np.uint64)
     status = np.zeros(len(column), dtype=np.uint8)
+    for part, chunk in _parts(column):
+        for row in _digest(chunk, keys[part], status[part], None):
+            canonical = _canonical(chunk[int(row)])
+            if canonical is not None:
+                keys[part.start + row], status[part.start + row] = _digest_of(canonical), _DONE
+    return keys, status == _DONE
+
+
+def _parts(column: pa.Array | pa.ChunkedArray) -> Iterator[tuple[slice, pa.Array]]:
+    """Its chunks as plain strings, and where each stands."""
     start = 0
-    for chunk in chunks:
-        part = slice(start, start + len(chunk))
-        _digest(_plain_strings(chunk), keys[part], status[part])
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        yield slice(start, start + len(chunk)), _plain_strings(chunk)
         start += len(chunk)
-    return keys, status == 0
 
 
 def _plain_strings(chunk: pa.Array) -> pa.Array:
@@ -77,29 +94,35 @@ def _plain_strings(chunk: pa.Array) -> pa.Array:
     return chunk
 
 
-def _digest(chunk: pa.Array, keys: npt.NDArray[np.uint64], status: npt.NDArray[np.uint8]) -> None:
-    """Fill both; status 0 where there is a key."""
+def _digest(
+    chunk: pa.Array,
+    keys: npt.NDArray[np.uint64],
+    status: npt.NDArray[np.uint8],
+    places: tuple[Any, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None,
+) -> npt.NDArray[np.int64]:
+    """Fill them as far as the kernel can, and say which rows are left to the reference."""
     if len(chunk) == 0:
-        return
+        return np.empty(0, np.int64)
     if _kernel is None:
-        rows = np.arange(len(chunk))
+        status[:] = np.where(chunk.is_valid().to_numpy(zero_copy_only=False), _NEEDS_REFERENCE, _NULL)
     else:
         validity, offsets, data = chunk.buffers()
         wide = pa.types.is_large_string(chunk.type)
-        _kernel.digest(
-            offsets, wide, data if data is not None else b"", validity, chunk.offset, len(chunk), keys, status
-        )
-        rows = np.flatnonzero(status == _NEEDS_REFERENCE)
-    for row in rows:
-        keys[row], status[row] = _reference(chunk[int(row)])
+        text = data if data is not None else b""
+        _kernel.digest(offsets, wide, text, validity, chunk.offset, len(chunk), keys, status, *(places or _NO_PLACES))
+    return np.flatnonzero(status == _NEEDS_REFERENCE)
 
 
-def _reference(value: pa.Scalar) -> tuple[int, int]:
+def _canonical(value: pa.Scalar) -> str | None:
+    """The canonical key of an address that is not null; None if it has none."""
     try:
-        text = value.as_py()
-        return (0, _NULL) if text is None else (key_of(text), 0)
+        return urls.canonical_key(value.as_py())
     except (InputError, UnicodeDecodeError):
-        return 0, _NEEDS_REFERENCE
+        return None
+
+
+def _digest_of(canonical: str) -> int:
+    return int.from_bytes(urls.key_digest(canonical)[:8])
 
 
 class KeyIndex:
@@ -147,13 +170,12 @@ equal ones the nearest."""
 
 
 class AddressIndex:
-    """Rules about addresses, host names and folders, all looked up in one pass over a column."""
+    """Rules about addresses, folders and hosts, all looked up in one pass over a column."""
 
     def __init__(self, keys: npt.NDArray[np.uint64], prefixes: PlaceRules, hosts: PlaceRules) -> None:
         """Index sorted and unique (n,) uint64 `keys`, `prefixes` that end in a slash, and `hosts`."""
         self._keys = KeyIndex(keys)
-        self._prefixes = _place_ranks(prefixes)
-        self._hosts = _place_ranks(hosts)
+        self._places = PlaceIndex(prefixes, hosts)
 
     def find(self, column: pa.Array | pa.ChunkedArray) -> AddressRules:
         """The rules of n addresses.
@@ -161,18 +183,67 @@ class AddressIndex:
         Raises:
             InputError: the column does not hold strings.
         """
-        keys, has_key = keys_of(column)
-        url = np.where(has_key, self._keys.find(keys), -1)
+        keys = np.zeros(len(column), np.uint64)
+        status = np.zeros(len(column), np.uint8)
         prefix, host = np.full(len(column), -1, np.int64), np.full(len(column), -1, np.int64)
-        if self._prefixes or self._hosts:
-            for row in np.flatnonzero(has_key):
-                key = urls.canonical_key(column[int(row)].as_py())
-                prefix[row] = _best(self._prefixes, prefixes_covering(key)[::-1])
-                host[row] = _best(self._hosts, hosts_covering(key))
-        return AddressRules(url, prefix, host, has_key)
+        for part, chunk in _parts(column):
+            places = (self._places.native, prefix[part], host[part])
+            left = _digest(chunk, keys[part], status[part], places if self._places.native else None)
+            found = [(int(row), key) for row in left if (key := _canonical(chunk[int(row)])) is not None]
+            if found:
+                rows = part.start + np.array([row for row, _ in found])
+                canonical = [key for _, key in found]
+                status[rows] = _DONE
+                keys[rows] = [_digest_of(key) for key in canonical]
+                prefix[rows], host[rows] = self._places.find(canonical)
+        has_key = status == _DONE
+        return AddressRules(np.where(has_key, self._keys.find(keys), -1), prefix, host, has_key)
 
 
-def _place_ranks(rules: PlaceRules) -> dict[str, tuple[int, int]]:
+class PlaceIndex:
+    """Which folders and hosts cover a canonical key. `heldout.places` says what that means."""
+
+    def __init__(self, prefixes: PlaceRules, hosts: PlaceRules) -> None:
+        """Index `prefixes` that end in a slash, and `hosts`."""
+        self._rules = prefixes, hosts
+        self.native: Any = None
+        """For the kernel's `digest`; None if there are no rules, or no kernel."""
+        self._prefixes: dict[str, tuple[int, int]] = {}
+        self._hosts: dict[str, tuple[int, int]] = {}
+        if len(prefixes[0]) == len(hosts[0]) == 0:
+            return
+        if _kernel is None:
+            self._prefixes, self._hosts = _by_text(prefixes), _by_text(hosts)
+        else:
+            self.native = _kernel.index_places(os.urandom(16), *_texts(prefixes), *_texts(hosts))
+
+    def __reduce__(self) -> tuple[type["PlaceIndex"], tuple[PlaceRules, PlaceRules]]:
+        """Pickled as its rules: other processes index them anew (`heldout.filtering_shared`)."""
+        return PlaceIndex, self._rules
+
+    def find(self, keys: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(n,) prefix and (n,) host rules of n canonical keys; -1 where none covers it."""
+        prefix, host = np.full(len(keys), -1, np.int64), np.full(len(keys), -1, np.int64)
+        if self.native is not None and _kernel is not None:
+            _, offsets, data = pa.array(keys, pa.large_string()).buffers()
+            if len(keys):
+                _kernel.match(self.native, offsets, data if data is not None else b"", len(keys), prefix, host)
+        elif self._prefixes or self._hosts:
+            prefix[:] = [_best(self._prefixes, prefixes_covering(key)[::-1]) for key in keys]
+            host[:] = [_best(self._hosts, hosts_covering(key)) for key in keys]
+        return prefix, host
+
+
+def _texts(rules: PlaceRules) -> tuple[pa.Buffer, pa.Buffer | bytes, npt.NDArray[np.uint8]]:
+    texts, ranks = rules
+    whole = texts.cast(pa.large_string()).combine_chunks()
+    if isinstance(whole, pa.ChunkedArray) or whole.offset:
+        whole = pa.array(whole.to_pylist(), pa.large_string())
+    _, offsets, data = whole.buffers()
+    return offsets if offsets is not None else bytes(8), data if data is not None else b"", np.ascontiguousarray(ranks)
+
+
+def _by_text(rules: PlaceRules) -> dict[str, tuple[int, int]]:
     texts, ranks = rules
     return {text: (place, int(ranks[place])) for place, text in enumerate(texts.to_pylist())}
 

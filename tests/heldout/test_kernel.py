@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from heldout import kernel, urls
 from heldout.errors import InputError
+from heldout.leaves import MAX_PREFIX_BYTES
+from heldout.places import MAX_PREFIX_SEGMENTS, hosts_covering, prefixes_covering
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "docs" / "formats" / "url-canonicalisation-vectors.json"
@@ -102,7 +104,7 @@ def test_plain_addresses_do_not_need_the_reference() -> None:
     status = np.zeros(len(values), dtype=np.uint8)
     keys = np.zeros(len(values), dtype=np.uint64)
     _, offsets, data = values.buffers()
-    assert _kernel.digest(offsets, False, data, None, 0, len(values), keys, status) == 0
+    assert _kernel.digest(offsets, False, data, None, 0, len(values), keys, status, None, None, None) == 0
     assert status.tolist() == [0] * len(values)
 
 
@@ -173,7 +175,7 @@ def test_lying_offsets_are_refused(offsets: list[int], n: int) -> None:
 
     keys, status = np.zeros(n, dtype=np.uint64), np.zeros(n, dtype=np.uint8)
     with pytest.raises(ValueError, match="offsets"):
-        _kernel.digest(np.array(offsets, dtype=np.int32), False, b"hello", None, 0, n, keys, status)
+        _kernel.digest(np.array(offsets, dtype=np.int32), False, b"hello", None, 0, n, keys, status, None, None, None)
 
 
 @native
@@ -185,6 +187,144 @@ def test_a_table_that_is_not_of_the_keys_is_refused() -> None:
         _kernel.lookup(keys, np.array([0, 9, 9], dtype=np.int64), 1, np.array([1], dtype=np.uint64), out)
 
 
+# --- hosts and folders --------------------------------------------------------------------------------------------
+
+labels = st.sampled_from(["a", "b", "ab", "example", "1", "x-y", "xn--e1afmkfd"])
+host_texts = st.lists(labels, min_size=1, max_size=4).map(".".join)
+folders = st.lists(st.sampled_from(["a", "b", "ab", "", "%20", "~j", "a.b"]), min_size=1, max_size=5).map("/".join)
+authorities = st.one_of(host_texts, host_texts.map("{}:8080".format), st.sampled_from(["1.2.3.4", "[::1]", "[::1]:81"]))
+prefix_texts = st.builds("{}/{}/".format, authorities, folders)
+place_keys = st.builds("{}/{}{}".format, authorities, folders, st.sampled_from(["", "/", "?q=a/b", "/?", "/x/y.jpg"]))
+ranks = st.integers(0, 4)
+
+
+def covering(key: str, prefixes: dict[str, int], hosts: dict[str, int]) -> tuple[str | None, str | None]:
+    """The rules for a key by `heldout.places`: the best proved, the nearest of equal ones."""
+
+    def best(texts: list[str], rules: dict[str, int]) -> str | None:
+        return max((text for text in texts if text in rules), key=rules.__getitem__, default=None)
+
+    return best(prefixes_covering(key)[::-1], prefixes), best(hosts_covering(key), hosts)
+
+
+def rules_of(ranked: dict[str, int]) -> kernel.PlaceRules:
+    return pa.chunked_array([list(ranked)], pa.string()), np.array(list(ranked.values()), np.uint8)
+
+
+def named(rule: int, rules: dict[str, int]) -> str | None:
+    return None if rule < 0 else list(rules)[rule]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.dictionaries(prefix_texts, ranks), st.dictionaries(host_texts, ranks), st.lists(place_keys, max_size=8))
+def test_places_are_found_as_the_reference_says(
+    prefixes: dict[str, int], hosts: dict[str, int], keys: list[str]
+) -> None:
+    keys += (
+        [prefix + "x" for prefix in prefixes] + [prefix[:-1] for prefix in prefixes] + [f"z.{host}/" for host in hosts]
+    )
+    index = kernel.PlaceIndex(rules_of(prefixes), rules_of(hosts))
+    found = zip(*(rules.tolist() for rules in index.find(keys)), strict=True)
+    for key, (prefix, host) in zip(keys, found, strict=True):
+        assert (named(prefix, prefixes), named(host, hosts)) == covering(key, prefixes, hosts), key
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(prefix_texts, ranks),
+    st.dictionaries(host_texts, ranks),
+    st.lists(st.one_of(st.none(), addresses, place_keys.map("https://{}".format)), max_size=8),
+    st.booleans(),
+)
+def test_addresses_of_a_column_meet_the_rules_of_their_canonical_keys(
+    prefixes: dict[str, int], hosts: dict[str, int], values: list[str | None], wide: bool
+) -> None:
+    values = [value for value in values if value is None or not _lone_surrogate(value)]
+    listed = sorted({key for value in values[::2] if (key := reference(value)) is not None})
+    index = kernel.AddressIndex(np.array(listed, np.uint64), rules_of(prefixes), rules_of(hosts))
+    found = index.find(pa.array(values, pa.large_string() if wide else pa.string()))
+    for row, value in enumerate(values):
+        key = reference(value)
+        assert found.has_key[row] == (key is not None)
+        assert found.url[row] == (listed.index(key) if key in listed else -1)
+        if value is not None and key is not None:
+            wanted = covering(urls.canonical_key(value), prefixes, hosts)
+            assert (named(found.prefix[row], prefixes), named(found.host[row], hosts)) == wanted
+        else:
+            assert (found.prefix[row], found.host[row]) == (-1, -1)
+
+
+def test_deep_and_long_paths_are_cut_where_the_reference_cuts() -> None:
+    deep = ["a.example" + "/f" * n for n in range(1, 40)]
+    long_ = ["a.example/" + "p" * n for n in range(1_980, 2_010)]
+    prefixes = {f"{folder}/": n % 5 for n, folder in enumerate([*deep, *long_])}
+    index = kernel.PlaceIndex(rules_of(prefixes), rules_of({}))
+    keys = [folder + end for folder in [*deep, *long_] for end in ("", "/x", "?q", "//")]
+    found = index.find(keys)[0].tolist()
+    assert [named(rule, prefixes) for rule in found] == [covering(key, prefixes, {})[0] for key in keys]
+    assert MAX_PREFIX_SEGMENTS < 39
+    assert 1_980 < MAX_PREFIX_BYTES < 2_010
+
+
+@native
+def test_the_kernel_and_the_reference_have_the_same_limits() -> None:
+    from heldout import _kernel
+
+    assert (_kernel.MAX_PREFIX_BYTES, _kernel.MAX_PREFIX_SEGMENTS) == (MAX_PREFIX_BYTES, MAX_PREFIX_SEGMENTS)
+
+
+def test_without_the_kernel_everything_is_found_too() -> None:
+    """The same questions in a process that has none."""
+    prefixes, hosts = {"a.example/j/": 1, "a.example/j/k/": 0}, {"b.example": 2, "x.b.example": 2}
+    asked = [
+        "http://a.example/j?q",
+        "https://A.example/j/k/1",
+        "https://y.x.b.example",
+        "https://b.example.",
+        "no",
+        None,
+    ]
+    code = f"""
+import sys; sys.modules["heldout._kernel"] = None
+import numpy as np, pyarrow as pa
+from heldout import kernel
+assert kernel.IMPLEMENTATION == "reference"
+def rules(ranked): return pa.chunked_array([list(ranked)]), np.array(list(ranked.values()), np.uint8)
+key = kernel.key_of("https://b.example/")
+index = kernel.AddressIndex(np.array([key], np.uint64), rules({prefixes!r}), rules({hosts!r}))
+found = index.find(pa.array({asked!r}))
+print([found.url.tolist(), found.prefix.tolist(), found.host.tolist(), found.has_key.tolist()])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    index = kernel.AddressIndex(np.array([kernel.key_of("https://b.example/")]), rules_of(prefixes), rules_of(hosts))
+    found = index.find(pa.array(asked))
+    here = [found.url.tolist(), found.prefix.tolist(), found.host.tolist(), found.has_key.tolist()]
+    assert json.loads(done.stdout.lower()) == here
+    assert here[:3] == [[-1, -1, -1, 0, -1, -1], [0, 0, -1, -1, -1, -1], [-1, -1, 1, 0, -1, -1]]
+
+
+@native
+@pytest.mark.parametrize(
+    ("offsets", "n"), [([0, 5], 2), ([0, 99], 1), ([5, 2], 1), ([-1, 2], 1)], ids=["few", "beyond", "back", "negative"]
+)
+def test_places_with_lying_offsets_are_refused(offsets: list[int], n: int) -> None:
+    from heldout import _kernel
+
+    lying = (np.array(offsets, np.int64), b"ab.example/", np.zeros(n, np.uint8))
+    none = (np.zeros(1, np.int64), b"", np.zeros(0, np.uint8))
+    for rules in ((lying, none), (none, lying)):
+        with pytest.raises(ValueError, match="offsets"):
+            _kernel.index_places(bytes(16), *rules[0], *rules[1])
+    places = _kernel.index_places(bytes(16), *none, *none)
+    out = np.zeros(n, np.int64)
+    with pytest.raises(ValueError, match="offsets"):
+        _kernel.match(places, lying[0], lying[1], n, out, out)
+    with pytest.raises(ValueError, match="16 bytes"):
+        _kernel.index_places(b"short", *none, *none)
+    with pytest.raises(ValueError, match="PyCapsule"):
+        _kernel.match(object(), np.zeros(1, np.int64), b"", 0, out, out)
+
+
 FUZZ = """
 import random, sys
 import numpy as np, pyarrow as pa
@@ -192,6 +332,7 @@ sys.path.insert(0, sys.argv[1])
 import _kernel
 rng = random.Random(7)
 pieces = eval(sys.argv[2])
+n_found = 0
 for round in range(400):
     rows = []
     for _ in range(50):
@@ -206,8 +347,22 @@ for round in range(400):
     data = np.frombuffer(b"".join(rows), dtype=np.uint8).copy()
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int32)
     keys, status = np.empty(len(rows), dtype=np.uint64), np.empty(len(rows), dtype=np.uint8)
+    prefix, host = np.empty(len(rows), dtype=np.int64), np.empty(len(rows), dtype=np.int64)
+    rules = []
+    for ending in (b"/", b""):
+        texts = sorted({row.partition(b"//")[2][: rng.randrange(60)] + ending for row in rows if rng.random() < 0.5})
+        ends = np.cumsum([0, *map(len, texts)]).astype(np.int64)
+        joined = np.frombuffer(b"".join(texts), dtype=np.uint8).copy()
+        rules += [ends, joined, np.array([rng.randrange(5) for _ in texts], dtype=np.uint8)]
+    places = _kernel.index_places(rng.randbytes(16), *rules)
     _kernel.use_sha_extensions(bool(round % 2))
-    _kernel.digest(offsets, False, data, None, 0, len(rows), keys, status)
+    _kernel.digest(offsets, False, data, None, 0, len(rows), keys, status, places, prefix, host)
+    n_found += int((prefix >= 0).sum() + (host >= 0).sum())
+    # Not only keys: whatever bytes a list or a caller gives.
+    _kernel.match(places, offsets.astype(np.int64), data, len(rows), prefix, host)
+    _kernel.match(places, rules[0], rules[1], len(rules[2]), prefix[: len(rules[2])], host[: len(rules[2])])
+    n_found += int((prefix >= 0).sum() + (host >= 0).sum())
+assert n_found > 1000, n_found
 print("clean")
 """
 
