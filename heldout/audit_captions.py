@@ -13,54 +13,51 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-SCRIPTS: Final = {
-    "Latn": "Latin",
-    "Cyrl": "Cyrillic",
-    "Grek": "Greek",
-    "Arab": "Arabic",
-    "Hebr": "Hebrew",
-    "Deva": "Devanagari",
-    "Beng": "Bengali",
-    "Guru": "Gurmukhi",
-    "Gujr": "Gujarati",
-    "Taml": "Tamil",
-    "Telu": "Telugu",
-    "Knda": "Kannada",
-    "Mlym": "Malayalam",
-    "Sinh": "Sinhala",
-    "Thai": "Thai",
-    "Laoo": "Lao",
-    "Mymr": "Myanmar",
-    "Khmr": "Khmer",
-    "Geor": "Georgian",
-    "Armn": "Armenian",
-    "Ethi": "Ethiopic",
-    "Hang": "Hangul",
-    "Jpan": "Japanese",
-    "Hani": "Chinese characters",
-}
-"""ISO 15924 code -> name; `Jpan` stands for kana, with or without Chinese characters."""
 OTHER: Final = "Zzzz"
 """Letters of another script."""
 NO_LETTERS: Final = "Zyyy"
 """Digits, signs, pictures."""
 
-_CODES: Final = tuple(SCRIPTS)
-_N: Final = len(_CODES)
+_WORDS: Final = {
+    "LATIN": "Latn",
+    "CYRILLIC": "Cyrl",
+    "GREEK": "Grek",
+    "ARABIC": "Arab",
+    "HEBREW": "Hebr",
+    "DEVANAGARI": "Deva",
+    "BENGALI": "Beng",
+    "GURMUKHI": "Guru",
+    "GUJARATI": "Gujr",
+    "TAMIL": "Taml",
+    "TELUGU": "Telu",
+    "KANNADA": "Knda",
+    "MALAYALAM": "Mlym",
+    "SINHALA": "Sinh",
+    "THAI": "Thai",
+    "LAO": "Laoo",
+    "MYANMAR": "Mymr",
+    "KHMER": "Khmr",
+    "GEORGIAN": "Geor",
+    "ARMENIAN": "Armn",
+    "ETHIOPIC": "Ethi",
+    "HANGUL": "Hang",
+    "HIRAGANA": "Jpan",
+    "KATAKANA": "Jpan",
+    "KATAKANA-HIRAGANA": "Jpan",
+    "CJK": "Hani",
+    "IDEOGRAPHIC": "Hani",
+}
+"""First words of letters' names -> ISO 15924 code; `Jpan` stands for kana, with or without Chinese characters."""
+SCRIPTS: Final = tuple(dict.fromkeys(_WORDS.values()))
+_N: Final = len(SCRIPTS)
 _OTHER: Final = _N
 _NONE: Final = 255
 _LOOKED_AT: Final = 2_000
 """Characters of a caption; the longest known has a million."""
-_JPAN, _HANI = _CODES.index("Jpan"), _CODES.index("Hani")
-_WORDS: Final = {name.upper(): _CODES.index(code) for code, name in SCRIPTS.items()} | {
-    "HIRAGANA": _JPAN,
-    "KATAKANA": _JPAN,
-    "KATAKANA-HIRAGANA": _JPAN,
-    "CJK": _HANI,
-    "IDEOGRAPHIC": _HANI,
-}
+_JPAN, _HANI = SCRIPTS.index("Jpan"), SCRIPTS.index("Hani")
+_NUMBERS: Final = {word: SCRIPTS.index(code) for word, code in _WORDS.items()}
 _BEFORE: Final = {"FULLWIDTH", "HALFWIDTH"}
-_NAMES: Final = pa.array([*_CODES, OTHER, NO_LETTERS], pa.string())
+_NAMES: Final = pa.array([*SCRIPTS, OTHER, NO_LETTERS], pa.string())
 
 
 def scripts_of(captions: pa.Array) -> pa.Array:
@@ -92,6 +89,6 @@ def _script_of_characters() -> npt.NDArray[np.uint8]:
         character = chr(code)
         if character.isalpha():
             words = unicodedata.name(character, "").split() or [""]
-            table[code] = _WORDS.get(words[words[0] in _BEFORE and len(words) > 1], _OTHER)
+            table[code] = _NUMBERS.get(words[words[0] in _BEFORE and len(words) > 1], _OTHER)
     table[0x20000:0x32400] = _HANI  # planes of nothing but Chinese characters
     return table

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from heldout.audit_captions import NO_LETTERS, OTHER, SCRIPTS
+from heldout.audit_captions import NO_LETTERS, OTHER
 
 
 def N_(text: str) -> str:  # noqa: N802 - gettext's own name for it
@@ -88,12 +88,34 @@ PROOFS: Final[Mapping[str, str]] = {
     "reviewed": N_("reviewed"),
 }
 SCRIPT_WORDS: Final[Mapping[str, str]] = {
-    OTHER: N_("another script"),
-    NO_LETTERS: N_("no letters"),
     "": N_("no caption"),
-    **SCRIPTS,
+    NO_LETTERS: N_("no letters"),
+    OTHER: N_("another script"),
+    "Latn": N_("Latin"),
+    "Cyrl": N_("Cyrillic"),
+    "Grek": N_("Greek"),
+    "Arab": N_("Arabic"),
+    "Hebr": N_("Hebrew"),
+    "Deva": N_("Devanagari"),
+    "Beng": N_("Bengali"),
+    "Guru": N_("Gurmukhi"),
+    "Gujr": N_("Gujarati"),
+    "Taml": N_("Tamil"),
+    "Telu": N_("Telugu"),
+    "Knda": N_("Kannada"),
+    "Mlym": N_("Malayalam"),
+    "Sinh": N_("Sinhala"),
+    "Thai": N_("Thai"),
+    "Laoo": N_("Lao"),
+    "Mymr": N_("Myanmar"),
+    "Khmr": N_("Khmer"),
+    "Geor": N_("Georgian"),
+    "Armn": N_("Armenian"),
+    "Ethi": N_("Ethiopic"),
+    "Hang": N_("Hangul"),
+    "Jpan": N_("Japanese"),
+    "Hani": N_("Chinese characters"),
 }
-"""The names of scripts are in no catalogue yet: an untranslated one is still understood."""
 SERIES: Final[Mapping[str, str]] = {
     "kept": N_("Not opted out"),
     "opted out": N_("Opted out"),
