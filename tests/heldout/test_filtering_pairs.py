@@ -150,3 +150,38 @@ def test_bundled_collection_agrees_after_a_picture_is_opted_out(
     assert members_of(tmp_path / "out" / "00000.tar") == [
         (name, data) for name, data in members_of(tar) if name.partition(".")[0] not in gone
     ]
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint32(), pa.string()])
+def test_integer_keys_link_a_table_to_its_tar(run: Filter, tmp_path: Path, kind: pa.DataType) -> None:
+    folder = tmp_path / "numbered"
+    folder.mkdir()
+    names = [f"{number:09d}" for number in range(3)]
+    tar_of(
+        folder / "00000.tar", [*sample(names[0], b""), *sample(names[1], b"", url=URLS[0].url), *sample(names[2], b"")]
+    )
+    keys = pa.array(names if kind == pa.string() else range(3), kind)
+    urls = [URLS[0].url, CLEAN.format(1), CLEAN.format(2)]
+    pq.write_table(pa.table({"url": urls, "key": keys}), folder / "00000.parquet")
+    run(folder)
+    assert keys_of(tmp_path / "out" / "00000.tar") == names[2:]
+    assert pq.read_table(tmp_path / "out" / "00000.parquet")["key"].to_pylist() == keys.to_pylist()[2:]
+
+
+def test_forms_without_a_key_in_common_are_refused(run: Filter, tmp_path: Path) -> None:
+    folder = tmp_path / "strangers"
+    folder.mkdir()
+    tar_of(folder / "00000.tar", sample("000000007", b""))
+    pq.write_table(pa.table({"url": [CLEAN.format(1)], "key": ["7"]}), folder / "00000.parquet")
+    result = run(folder)
+    assert sorted(result.failures) == ["00000.parquet", "00000.tar"]
+    assert "not one key in common, such as '000000007' and '7'" in str(result.failures["00000.tar"])
+    assert outputs(tmp_path / "out") == {}
+
+
+def test_tar_of_which_every_download_failed_is_no_stranger(run: Filter, tmp_path: Path) -> None:
+    folder = tmp_path / "failed"
+    folder.mkdir()
+    tar_of(folder / "00000.tar", [])
+    pq.write_table(pa.table({"url": [CLEAN.format(1)], "key": ["7"]}), folder / "00000.parquet")
+    assert run(folder).failures == {}

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from heldout.errors import InputError
+from heldout.filtering import Filter as BatchFilter
 from heldout.filtering import FilterOptions, FilterResult, filter_shards
 from heldout.pictures import fingerprint
 from tests.heldout.conftest import PullSite
@@ -217,3 +218,19 @@ def test_damaged_tar_gives_no_output_and_says_which(run: Filter, tmp_path: Path,
     assert "get it again" in str(result.failures["00000.tar"])
     assert result.report is None
     assert outputs(tmp_path / "out") == {}
+
+
+def test_a_named_field_of_addresses_is_looked_at_besides_url(pulled: Path, tmp_path: Path) -> None:
+    hers = "https://art.example/1.jpg"
+    parts = [
+        *sample("0", encoded(drawing(10)), image_url=hers),
+        *sample("1", encoded(drawing(11)), url=hers, image_url="https://else.example/1.jpg"),
+        *sample("2", encoded(drawing(12)), Image_URL=hers),
+    ]
+    path = tar_of(tmp_path / "00000.tar", parts)
+    filter_shards([path], tmp_path / "plain", FilterOptions(pulled))
+    assert keys_of(tmp_path / "plain" / "00000.tar") == ["0", "2"]
+    filter_shards([path], tmp_path / "named", FilterOptions(pulled, url_column="image_url"))
+    assert keys_of(tmp_path / "named" / "00000.tar") == ["2"]
+    keep = BatchFilter(pulled, url_column="image_url").keep_webdataset
+    assert not keep({"json": {"url": None, "image_url": hers}})
