@@ -89,6 +89,14 @@ class Settings(BaseSettings):
     publish_delay_s: float = Field(
         default=3.0, ge=0, description="Quiet seconds `auto` waits for, so that a burst of claims makes one list."
     )
+    research: Literal["auto", "off"] = Field(
+        default="auto",
+        description="`auto` counts what `/research` shows when there is a new index or list, in a process of its own "
+        "that takes a core and a gigabyte for a while. `off`: the operator runs `python -m web.surveying`.",
+    )
+    research_every_s: float = Field(
+        default=3_600.0, ge=0, description="Seconds `auto` waits before it counts again for a new list alone."
+    )
     mail: SecretStr | None = Field(
         default=None,
         description="What sends the mails people sign in with: `smtp://user:password@host:587`, "
@@ -242,6 +250,11 @@ class Settings(BaseSettings):
     def thresholds(self) -> Thresholds:
         """From where on a picture is nobody's."""
         return Thresholds(many=self.common_picture_sites, many_flat=self.common_flat_picture_sites)
+
+    @property
+    def research_dir(self) -> Path:
+        """What was counted for researchers."""
+        return self.state_dir / "research"
 
     @property
     def mail_url(self) -> str | None:
