@@ -94,11 +94,13 @@ class LogView:
         data = tree.entries(bundle)[index % TILE_WIDTH]
         return EntryAt(index, data, Tile(None, bundle, tile_width(0, bundle, size)), tree.inclusion_proof(index))
 
-    def before(self, end: int, kind: str, limit: int) -> tuple[list[tuple[int, bytes]], int]:
+    def before(
+        self, end: int, kind: str, limit: int, *, max_bundles: int = MAX_BUNDLES
+    ) -> tuple[list[tuple[int, bytes]], int]:
         """Entries before `end`, newest first, of one kind or of all; and where to go on, 0 at the log's beginning."""
         tree, found = self.tree, list[tuple[int, bytes]]()
         end = min(end, self.checkpoint.size)
-        for _ in range(MAX_BUNDLES):
+        for _ in range(max_bundles):
             if end <= 0:
                 break
             bundle = (end - 1) // TILE_WIDTH
