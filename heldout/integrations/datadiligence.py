@@ -7,7 +7,7 @@ without an address, anything at all while the list is missing, damaged or stale.
 
 import http.client
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import requests
 from datadiligence.evaluators import Evaluator, PreprocessEvaluator
 from datadiligence.rules.base import BulkRule
 
-from heldout.errors import HeldoutError
+from heldout.errors import HeldoutError, VerificationError
 from heldout.filtering_batches import Filter
 from heldout.filtering_evidence import Evidence, fingerprinter
 from heldout.filtering_options import Preference
@@ -25,6 +25,10 @@ from heldout.stored import ListFolder
 __all__ = ["HeldoutEvaluator", "HeldoutRule"]
 
 _logger = logging.getLogger(__name__)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class HeldoutRule(BulkRule):  # type: ignore[misc] # the package has no types
@@ -41,6 +45,7 @@ class HeldoutRule(BulkRule):  # type: ignore[misc] # the package has no types
         min_assurance: Assurance = "declared",
         preference: Preference = "train-ai=n",
         min_grant_assurance: Assurance = "account",
+        clock: Callable[[], datetime] = _now,
     ) -> None:
         """Ask this list.
 
@@ -50,8 +55,10 @@ class HeldoutRule(BulkRule):  # type: ignore[misc] # the package has no types
             preference: `train-ai=n` allows what is not opted out; `train-ai=y`, opt-in only, what is granted
                 expressly and not opted out.
             min_grant_assurance: opt-in only: leave weaker grants out.
+            clock: says whether the list is fresh still.
         """
         super().__init__()
+        self._clock = clock
         self._path = Path(list_path).absolute()
         self._min_assurance: Assurance = min_assurance
         self._preference: Preference = preference
@@ -123,7 +130,7 @@ class HeldoutRule(BulkRule):  # type: ignore[misc] # the package has no types
             HeldoutError: it is missing, damaged or stale.
         """
         name = ListFolder(self._path).current_name()
-        if self._opened is None or self._opened[0] != name or self._opened[1].is_stale(datetime.now(UTC)):
+        if self._opened is None or self._opened[0] != name or self._opened[1].is_stale(self._clock()):
             self._opened = None
             filter_ = Filter(
                 self._path,
@@ -131,6 +138,8 @@ class HeldoutRule(BulkRule):  # type: ignore[misc] # the package has no types
                 preference=self._preference,
                 min_grant_assurance=self._min_grant_assurance,
             )
+            if filter_.is_stale(self._clock()):
+                raise VerificationError(f"the list in {self._path} is stale: run heldout pull")
             self._opened = name, filter_
         return self._opened[1]
 
