@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from heldout.addresses import AddressGuard
 from heldout.errors import ExitCode, HeldoutError, InputError, NotFoundError
-from registry import keys
+from registry import cli_review, keys
 from registry.claims import WITHDRAW_REASONS
 from registry.evidence_checks import Prober
+from registry.options import DEFAULT_STATE_DIR, AsJson, DatabaseUrl, StateDir
 from registry.proving import Rechecked
 from registry.resolvers import DEFAULT_RESOLVERS, parse_servers
 from registry.service import Registry, default_database_url, utc_now
@@ -26,16 +26,8 @@ from registry.service import migrate as migrate_database
 from registry.witnessing import POLICY_FILE
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(cli_review.app, name="review")
 
-StateDir = Annotated[Path, typer.Option(envvar="HELDOUT_STATE_DIR", help="Folder of keys and public files.")]
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        envvar="HELDOUT_DATABASE_URL", help="sqlite:////path or postgresql+psycopg://...; else in the folder."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_STATE_DIR = Path("var/state")
 ROOT_WARNING = timedelta(days=60)
 
 

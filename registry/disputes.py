@@ -75,7 +75,7 @@ def file(
     earlier = None if key is None else session.scalars(select(DisputeRow).where(DisputeRow.key_sha256 == key)).first()
     if earlier is not None:
         return _same(earlier, request)
-    _check_text(request.statement)
+    statement = _statement(request.statement)
     if claim.state in CLOSED:
         raise ConflictError(f"claim {claim.id} is {claim.state}: there is nothing to dispute any more")
     if session.get_one(ClaimantRow, claim.id).account_id == account_id:
@@ -92,7 +92,7 @@ def file(
         state="open",
         basis=request.basis,
         positions=json.dumps(positions),
-        statement=request.statement,
+        statement=statement,
         filed_at=at,
         answer_due_at=at + deadlines.answer,
         decide_due_at=at + deadlines.decide,
@@ -115,10 +115,9 @@ def answer(session: Session, dispute_id: str, text: str, *, now: datetime) -> Di
         InputError: the statement is unusable.
     """
     row = locked_dispute(session, dispute_id)
-    said = text.strip()
+    said = _statement(text)
     if row.answer == said:
         return row
-    _check_text(said)
     if row.state != "open":
         raise ConflictError(f"this dispute is over ({row.state}): write to us if the outcome is wrong")
     if row.answered_at is not None:
@@ -299,19 +298,22 @@ def _check_brakes(session: Session, claim_id: str, account_id: str, now: datetim
 
 def _same(earlier: DisputeRow, request: DisputeRequest) -> DisputeRow:
     theirs = (earlier.claim_id, earlier.basis, earlier.statement)
-    if theirs != (request.claim, request.basis, request.statement):
+    if theirs != (request.claim, request.basis, _statement(request.statement)):
         raise ConflictError("this idempotency key was used for another dispute: make a new key for a new request")
     return earlier
 
 
-def _check_text(text: str) -> None:
-    if not MIN_STATEMENT_CHARS <= len(text) <= MAX_STATEMENT_CHARS:
+def _statement(text: str) -> str:
+    """What somebody said, its lines ended in one way. Raises InputError: too short or long, or it cannot be shown."""
+    said = "\n".join(text.strip().splitlines())
+    if not MIN_STATEMENT_CHARS <= len(said) <= MAX_STATEMENT_CHARS:
         raise InputError(
-            f"a statement has {MIN_STATEMENT_CHARS} to {MAX_STATEMENT_CHARS:,} characters, this one {len(text)}: "
+            f"a statement has {MIN_STATEMENT_CHARS} to {MAX_STATEMENT_CHARS:,} characters, this one {len(said)}: "
             "say in a few sentences what is wrong and why"
         )
-    if not all(char.isprintable() or char in "\n\r\t" for char in text):
+    if not all(char.isprintable() or char in "\n\t" for char in said):
         raise InputError("the statement holds a control character: remove it")
+    return said
 
 
 def _key_sha256(account_id: str, key: str) -> bytes:

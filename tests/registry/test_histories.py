@@ -10,29 +10,36 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from heldout.checkpoint import Verifier
-from heldout.errors import ConflictError, InputError, NotFoundError
+from heldout.errors import AccessError, ConflictError, InputError, NotFoundError, TooOftenError
 from heldout.leaves import parse_leaf
 from heldout.receipts import verify_receipt
-from heldout.records import ASSURANCES, CLAIM_STATES
+from heldout.records import ASSURANCES, CLAIM_STATES, DisputeState
 from heldout.replay import replay
 from heldout.states import TRANSITIONS
 from heldout.tiles import TileReader
 from registry.db import make_engine, transaction
+from registry.dispute_records import positions_of
 from registry.effective import EffectiveLog, effective_rows
 from registry.migrate import upgrade
+from registry.quarantine import Found
+from registry.reviews import ClaimOutcome, DisputeOutcome
 from registry.service import Registry
 from registry.storage import FileCheckpointStore, FileStore
+from registry.tables import DisputeRow, SubjectRow
 from registry.transitions import change_state, lower_assurance
 from tests.registry.builders import ORIGIN, Clock, host, image, prefix, request, tables, url
 from tests.registry.conftest import fast_folder
 from tests.registry.failing import read_log
+from tests.registry.parties import ANSWER, REASON, account, disputed
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -62,8 +69,41 @@ def in_database(change: Callable[..., object]) -> Callable[["World", Draw], obje
     return operation
 
 
+def file_dispute(world: "World", draw: Draw) -> None:
+    """Somebody disputes a claim, or some of it."""
+    subjects = draw(st.none() | st.lists(SUBJECTS, min_size=1, max_size=2))
+    made = disputed(
+        world.registry, world.registry.claim(world.draw_claim(draw)), world.account(draw), subjects=subjects
+    )
+    world.disputes.append(made.id)
+
+
+def answer_dispute(registry: Registry, dispute_id: str) -> None:
+    """The claimant answers."""
+    claim_id = registry.disputing.get(dispute_id).claim
+    registry.disputing.answer(dispute_id, ANSWER, secret=registry._secrets.of(claim_id))
+
+
+def decide_claim(world: "World", draw: Draw) -> None:
+    """A reviewer decides about a claim, or about one subject of it."""
+    outcome = draw(st.sampled_from(get_args(ClaimOutcome)))
+    positions = draw(st.none() | st.lists(st.integers(0, 2), min_size=1, max_size=2))
+    world.registry.reviewing.decide_claim(world.draw_claim(draw), outcome, reason=REASON, positions=positions)
+
+
+def scan(world: "World", draw: Draw) -> None:
+    """New indexes, in which any picture may be anywhere."""
+    n_domains = st.integers(0, 120)
+    world.registry.reviewing.scan(
+        str(draw(st.integers(1, 3))), lambda batch: [Found(draw(n_domains), draw(st.booleans())) for _ in batch]
+    )
+
+
 OPERATIONS: dict[str, Callable[["World", Draw], object]] = {
     "submit": lambda world, draw: world.claims.append(world.registry.submit(draw(REQUESTS)).id),
+    "submit as somebody": lambda world, draw: world.claims.append(
+        world.registry.submit(draw(REQUESTS), account_id=world.account(draw)).id
+    ),
     "withdraw": lambda world, draw: world.registry.withdraw(world.draw_claim(draw), reason="by-claimant"),
     "raise assurance": lambda world, draw: world.registry.raise_assurance(
         world.draw_claim(draw), draw(st.sampled_from(ASSURANCES)), reason="dns-txt"
@@ -75,6 +115,22 @@ OPERATIONS: dict[str, Callable[["World", Draw], object]] = {
     "publish": lambda world, _: world.registry.publish(),
     "restart": lambda world, _: world.restart(),
     "wait": lambda world, draw: world.clock.advance(hours=draw(st.integers(-48, 48))),
+    "wait long": lambda world, draw: world.clock.advance(days=draw(st.integers(1, 100))),
+    "file dispute": file_dispute,
+    "answer dispute": lambda world, draw: answer_dispute(world.registry, world.draw_dispute(draw)),
+    "withdraw dispute": lambda world, draw: world.registry.disputing.withdraw(
+        world.draw_dispute(draw), account_id=world.account(draw)
+    ),
+    "decide dispute": lambda world, draw: world.registry.reviewing.decide_dispute(
+        world.draw_dispute(draw),
+        draw(st.sampled_from(get_args(DisputeOutcome))),
+        reason=REASON,
+        seen=draw(st.sampled_from(get_args(DisputeState))),
+    ),
+    "end disputes": lambda world, _: world.registry.disputing.expire_due(),
+    "decide claim": decide_claim,
+    "scan": scan,
+    "delete account": lambda world, draw: world.delete_account(draw),
 }
 
 
@@ -84,12 +140,14 @@ class World(RuleBasedStateMachine):
     registry: Registry
     clock: Clock
     claims: list[str]
+    disputes: list[str]
+    accounts: dict[str, str]
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="heldout-", dir=fast_folder(50_000_000)))
         self.clock = Clock()
-        self.claims = []
+        self.claims, self.disputes, self.accounts = [], [], {}
         self.seen: list[bytes] = []
         self.database_url = f"sqlite:///{self.folder / 'registry.db'}"
         (self.folder / "registry.db").write_bytes(migrated_database())
@@ -98,13 +156,31 @@ class World(RuleBasedStateMachine):
     def draw_claim(self, draw: Draw) -> str:
         return str(draw(st.sampled_from(self.claims))) if self.claims else "nosuchclaim"
 
+    def draw_dispute(self, draw: Draw) -> str:
+        return str(draw(st.sampled_from(self.disputes))) if self.disputes else "nosuchdispute"
+
+    def account(self, draw: Draw) -> str:
+        """One of two people's."""
+        email = draw(st.sampled_from(["jane@mail.example", "ota@mail.example"]))
+        if email not in self.accounts:
+            self.clock.advance(hours=2)  # so many links an hour
+            self.accounts[email] = account(self.registry, email)
+        return self.accounts[email]
+
+    def delete_account(self, draw: Draw) -> None:
+        if self.accounts:
+            email = draw(st.sampled_from(sorted(self.accounts)))
+            self.registry.delete_account(self.accounts.pop(email), withdraw_claims=draw(st.booleans()))
+
     def restart(self) -> None:
         self.registry.close()
         self.registry = Registry(self.folder / "state", self.database_url, clock=self.clock)
 
     @rule(data=st.data(), name=st.sampled_from(sorted(OPERATIONS)))
     def do(self, data: st.DataObject, name: str) -> None:
-        with suppress(ConflictError, InputError, NotFoundError):  # what may not be done changes nothing
+        with suppress(
+            AccessError, ConflictError, InputError, NotFoundError, TooOftenError
+        ):  # what may not be done changes nothing
             OPERATIONS[name](self, data.draw)
 
     @invariant()
@@ -131,6 +207,7 @@ class World(RuleBasedStateMachine):
         told = replay(map(parse_leaf, entries))
         with transaction(self.registry._sessions) as session:
             assert tables(session) == told
+            self.check_disputes(session)
         self.check_the_list(entries)
         for claim in self.claims:
             leaves = verify_receipt(self.registry.receipt(claim), self.registry.vkey)
@@ -141,6 +218,15 @@ class World(RuleBasedStateMachine):
             rebuilt.rebuild()
             with transaction(rebuilt._sessions) as session:
                 assert tables(session) == told
+
+    def check_disputes(self, session: Session) -> None:
+        """What an open dispute is about is never simply in force, and nobody has two about one claim."""
+        open_ones = session.scalars(select(DisputeRow).where(DisputeRow.state == "open")).all()
+        assert len({(row.claim_id, row.account_id) for row in open_ones}) == len(open_ones)
+        for row in open_ones:
+            query = select(SubjectRow.position, SubjectRow.state).where(SubjectRow.claim_id == row.claim_id)
+            in_force = {position for position, state in session.execute(query) if state == "in_force"}
+            assert not in_force & set(positions_of(row))
 
     def check_the_list(self, entries: list[bytes]) -> None:
         """What was kept from publication to publication is what the log's beginning amounts to."""
