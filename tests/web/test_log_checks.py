@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from heldout.records import ClaimRequest, UrlSubject
@@ -350,5 +350,6 @@ def test_axe_has_nothing_to_say_and_nothing_is_wider_than_a_phone(
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto(f"{path}?lang={language}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    found = Axe().run(page, options={"runOnly": EVERYTHING})
-    assert found.response["violations"] == []
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("run => axe.run(document, {runOnly: run})", EVERYTHING)
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []

@@ -73,7 +73,7 @@ def test_an_entry_is_shown_with_a_proof_that_verifies(own_site: TestClient) -> N
     main = page.one("main")
     assert main.one("a", href=f"/claims/{claim}").text == claim
     text = main.one("pre", class_="raw").text
-    assert parse_leaf(text.encode())
+    assert format_leaf(parse_leaf(text.encode())) == text.encode()
     checkpoint = open_checkpoint(newest_note(own_site), Verifier.parse(registry_of(own_site).vkey))
     hashes = page.one("pre", aria_label="Hashes of the proof").text.split(" Root:")[0].split()
     verify_inclusion(
