@@ -17,7 +17,7 @@ from heldout.checkpoint import Checkpoint, Verifier
 from heldout.errors import AccessError, HeldoutError, InputError
 from heldout.receipts import receipt_to_json
 from heldout.records import Assurance, Claim, ClaimPage, ClaimPreview, ClaimRequest, Sample
-from registry import claims, transitions
+from registry import claims, transitions, versions
 from registry.accounts import Accounts
 from registry.admission import admit
 from registry.baskets import Baskets
@@ -36,6 +36,7 @@ from registry.rebuild import Rebuilt, rebuild
 from registry.receipts import make_receipt
 from registry.reviewing import Reviewing
 from registry.storage import FileCheckpointStore, FileStore
+from registry.versions import LoggedVersion
 from registry.witnessing import POLICY_FILE, WitnessClient, WitnessReport
 
 logger = logging.getLogger(__name__)
@@ -264,6 +265,16 @@ class Registry:
     def publish(self) -> Published:
         """Publish the exclusion list. Raises as `Publisher.publish`."""
         return self._publisher.publish(now=self._clock())
+
+    def list_versions(self, *, newest: int, limit: int) -> list[LoggedVersion]:
+        """As `registry.versions.list_versions`."""
+        with transaction(self._reading) as session:
+            return versions.list_versions(session, newest=newest, limit=limit)
+
+    def log_index_of_list(self, log_size: int) -> int | None:
+        """As `registry.versions.log_index_of`."""
+        with transaction(self._reading) as session:
+            return versions.log_index_of(session, log_size)
 
     def ask_witnesses(self) -> WitnessReport | None:
         """Have the checkpoint cosigned, as `WitnessClient.cosign`."""

@@ -225,33 +225,6 @@ class ClaimPage:
 
 
 @dataclass(frozen=True)
-class ListFacts:
-    """The current exclusion list."""
-
-    version: int
-    as_of: str
-    n_addresses: int
-    n_pictures: int
-    size_bytes: int
-    manifest_sha256: str
-    manifest_href: str
-    log_size: int
-    root_hash: str
-    canonicalisation: str
-
-
-@dataclass(frozen=True)
-class LabsPage:
-    """`/labs`: take the list, apply it, verify it."""
-
-    base_url: str
-    exclusion_list: ListFacts | None
-    verification_key: str
-    trusted_root_href: str | None
-    trusted_root_sha256: str | None
-
-
-@dataclass(frozen=True)
 class AboutPage:
     """`/about`: what this is, and what it cannot do."""
 

@@ -159,6 +159,11 @@ class Settings(BaseSettings):
         description="Addresses and pictures that one network address may look up in the list each minute without a "
         "key, in each process. 0: only keys are answered. Keys have no limit.",
     )
+    rsync_url: str = Field(
+        default="",
+        description="Where mirrors copy `state_dir`/public from: `rsync://heldout.example/public`. Part of commands "
+        "shown on the page for labs. Left out: none is shown.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
 
     @field_validator("base_url")

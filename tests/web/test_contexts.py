@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from heldout.records import ClaimRequest, UrlSubject
 from tests.web.accounts import sign_in
 from tests.web.test_claim_pages import HTML, tick
-from web import account_contexts, basket_contexts, contexts, log_contexts, prove_contexts
+from web import account_contexts, basket_contexts, contexts, lab_contexts, log_contexts, prove_contexts
 from web.pages import TEMPLATES_DIR, Pages
 from web.settings import Settings
 
@@ -27,7 +27,8 @@ PAGES: dict[str, type] = {
     "delete_account.html": account_contexts.DeleteAccountPage,
     "claim.html": contexts.ClaimPage,
     "prove.html": prove_contexts.ProvePage,
-    "labs.html": contexts.LabsPage,
+    "labs.html": lab_contexts.LabsPage,
+    "versions.html": lab_contexts.VersionsPage,
     "about.html": contexts.AboutPage,
     "error.html": contexts.ErrorPage,
     "explore.html": log_contexts.ExplorePage,
@@ -62,7 +63,7 @@ def _names_used(template: str, locals_: set[str]) -> set[str]:
         if other and other not in {"base.html", "_icons.html", "_check.html"}:
             used |= _names_used(other, locals_)
     # Names that a page sets before including a part: the part's loop variables, the imported shapes.
-    return used - {"icon", "checking", "card", "commands", "here"}
+    return used - {"icon", "checking", "card", "commands", "here", "line"}
 
 
 @pytest.fixture
@@ -85,6 +86,7 @@ def test_the_context_of_each_rendered_page_is_its_dataclass(
         own_site.get(f"/claims/{claim_id}/done"),
         own_site.get(f"/claims/{claim_id}"),
         own_site.get("/labs"),
+        own_site.get("/labs/versions"),
         own_site.get("/about"),
         own_site.get("/explore"),
         own_site.get("/explore/entries/0"),
