@@ -2,9 +2,9 @@
 
 Order, each step durable before the next: pending events into the log (size N); data files and manifest made from the
 first N entries, under their digests, where nothing refers to them yet; the `list` entry with the manifest's digest into
-the log; witnesses asked about the checkpoint, which may fail; the entry's tlog-proof; TUF targets, snapshot, timestamp.
-A reader follows these from the end, so it never sees a reference to what is not there, and a run that died anywhere is
-finished by running again.
+the log; witnesses asked about the checkpoint, which may fail; the entry's tlog-proof; TUF targets, snapshot, timestamp;
+then what is no longer needed goes (`registry.pruning`). A reader follows these from the end, so it never sees a
+reference to what is not there, and a run that died anywhere is finished by running again.
 """
 
 import hashlib
@@ -14,22 +14,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from heldout.checkpoint import Checkpoint
 from heldout.durable import locked
-from heldout.errors import NotFoundError, VerificationError
+from heldout.errors import HeldoutError, NotFoundError, VerificationError
 from heldout.leaves import ListLeaf, format_leaf, parse_leaf
+from heldout.list_tables import SCHEMAS, TableName, read_table, table_of
 from heldout.manifest import LogState, PreviousVersion, manifest_sha256, parse_manifest
 from heldout.receipts import TlogProof, format_tlog_proof, parse_tlog_proof
+from heldout.stored import check_content
 from heldout.tiles import TileReader
 from registry.db import Sessions, transaction
 from registry.effective import EffectiveLog, ForeignLogError
 from registry.keys import Keys
-from registry.listing import build_version
+from registry.listing import Before, build_version
 from registry.log import Sequencer
 from registry.metadata import TARGETS, MetadataRepository, Validity
+from registry.pruning import Pruner, Retention
 from registry.storage import ObjectStore
 from registry.tables import EventRow, ListRow
 from registry.witnessing import WitnessClient, WitnessReport
@@ -81,6 +85,7 @@ class Publisher:
         effective_path: Path,
         validity: Validity | None = None,
         witnesses: WitnessClient | None = None,
+        retention: Retention | None = None,
     ) -> None:
         self._sessions = sessions
         self._sequencer = sequencer
@@ -89,6 +94,7 @@ class Publisher:
         self._lock_path = lock_path
         self._effective_path = effective_path
         self._witnesses = witnesses
+        self._pruner = Pruner(lists, retention or Retention())
         self._metadata = MetadataRepository(lists, keys.roles, validity or Validity())
 
     def publish(self, *, now: datetime) -> Published:
@@ -114,6 +120,7 @@ class Publisher:
                 proof = self._make_proof(logged)
                 self._lists.write(_target_path(PROOF, proof), proof)
             self._metadata.publish({MANIFEST: logged.manifest, PROOF: proof}, self._keys.roots, now=now)
+            self._prune(now)
         logger.info("list_signed", extra={"version": logged.leaf.version, "is_new": is_new})
         return Published(logged.leaf.version, logged.leaf.manifest_sha256, is_new, report, self._keys.root_expires_at)
 
@@ -150,16 +157,43 @@ class Publisher:
             raise VerificationError("the log's tiles do not give the root that was signed: restore the folder")
         effective.save(self._effective_path)
         log = LogState(checkpoint.origin, self._keys.log.verifier.vkey, checkpoint.size, checkpoint.root)
-        version = build_version(
-            effective, log, PreviousVersion(previous.leaf.version, previous.leaf.manifest_sha256) if previous else None
-        )
+        version = build_version(effective, log, self._before(previous) if previous else None)
         for file in version.files.values():
             self._lists.write(f"{FILES}/{file.entry.sha256.hex()}.parquet", file.data)
+        if version.delta is not None:
+            self._lists.write(f"{FILES}/{hashlib.sha256(version.delta).hexdigest()}.delta", version.delta)
         self._lists.write(_target_path(MANIFEST, version.manifest), version.manifest)
         leaf = ListLeaf(now.replace(microsecond=0), version.number, manifest_sha256(version.manifest))
         with transaction(self._sessions) as session:
             session.add(EventRow(kind="list", payload=format_leaf(leaf)))
             session.add(ListRow(version=leaf.version, manifest_sha256=leaf.manifest_sha256, published_at=leaf.at))
+
+    def _before(self, logged: _LoggedList) -> Before:
+        """The last version, to say what changed since."""
+        manifest = parse_manifest(logged.manifest)
+        parts: dict[TableName, list[pa.Table]] = {name: [schema.empty_table()] for name, schema in SCHEMAS.items()}
+        version = PreviousVersion(logged.leaf.version, logged.leaf.manifest_sha256)
+        content = frozenset(file.content for file in manifest.files.values())
+        try:
+            for name, file in sorted(manifest.files.items()):
+                path = f"{FILES}/{file.sha256.hex()}.parquet"
+                table = read_table(self._lists.read(path), table_of(name), path)
+                check_content(table, name, file, path)
+                parts[table_of(name)].append(table)
+        except (NotFoundError, VerificationError) as error:
+            logger.warning("list_delta_left_out", extra={"reason": str(error)})
+            return Before(version, None, content)
+        return Before(version, {name: pa.concat_tables(part) for name, part in parts.items()}, content)
+
+    def _prune(self, now: datetime) -> None:
+        """A list is published whether or not what is old could be removed."""
+        signed = self._metadata.load()
+        if signed is None:
+            return
+        try:
+            self._pruner.prune(signed.snapshot.version, signed.targets.version, now=now)
+        except HeldoutError as error:
+            logger.warning("list_not_pruned", extra={"reason": str(error)})
 
     def _effective(self, kept: EffectiveLog, tree: TileReader) -> EffectiveLog:
         """What the log amounts to, from what was kept on or from the beginning."""

@@ -5,7 +5,9 @@ so after a power cut (`heldout.durable`). Messages name files as the protocols d
 for failures of the disk.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +35,9 @@ class ObjectStore(Protocol):
 
     def discard(self, path: str) -> None:
         """Remove a file if it is there. Raises UnavailableError: the disk failed."""
+
+    def iter_files(self, folder: str) -> Iterator[tuple[str, datetime]]:
+        """Path and time of writing of every file right in a folder. Raises UnavailableError: the disk failed."""
 
 
 class CheckpointStore(Protocol):
@@ -95,6 +100,17 @@ class FileStore:
             raise UnavailableError(f"{path} cannot be removed from {self.root} ({error}): check the disk") from error
         with suppress(OSError):  # not empty
             target.parent.rmdir()
+
+    def iter_files(self, folder: str) -> Iterator[tuple[str, datetime]]:
+        """As `ObjectStore.iter_files`, without what is being written."""
+        try:
+            for path in sorted(self._resolve(folder).iterdir()):
+                if path.is_file() and not path.name.startswith("."):
+                    yield f"{folder}/{path.name}", datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UnavailableError(f"{folder} in {self.root} cannot be read ({error}): check the disk") from error
 
     def sweep(self) -> int:
         """Remove what writes left behind that a power cut ended; how many there were. Others may be at work."""

@@ -1,7 +1,8 @@
 """Stores that lose power at a chosen step, and the check of what a reader must never see."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from heldout.checkpoint import Verifier, open_checkpoint
@@ -53,7 +54,10 @@ class FailingStore:
         self._fuse.step(lambda: self._store.replace(path, data))
 
     def discard(self, path: str) -> None:
-        self._store.discard(path)
+        self._fuse.step(lambda: self._store.discard(path))
+
+    def iter_files(self, folder: str) -> Iterator[tuple[str, datetime]]:
+        return self._store.iter_files(folder)
 
 
 class FailingCheckpoints:

@@ -13,7 +13,7 @@ from heldout.checkpoint import Verifier
 from heldout.errors import VerificationError
 from heldout.exclusion import ExclusionList
 from heldout.leaves import ListLeaf, parse_leaf
-from heldout.manifest import LogState
+from heldout.manifest import LogState, PreviousVersion
 from heldout.merkle import leaf_hash, root_of
 from heldout.pull import PullResult, pull
 from heldout.replay import replay
@@ -22,11 +22,12 @@ from registry.claims import submit
 from registry.db import Sessions, transaction
 from registry.effective import EffectiveLog
 from registry.keys import load_keys, renew_root
-from registry.listing import build_version
+from registry.listing import Before, build_version
 from registry.log import Sequencer
 from registry.metadata import Validity
 from registry.publish import Publisher
 from registry.service import Registry
+from registry.standings import list_tables
 from registry.storage import FileCheckpointStore, FileStore
 from registry.tables import ListRow
 from tests.registry.builders import ORIGIN, Clock, image, request, tables, url
@@ -155,20 +156,32 @@ def test_a_renewed_root_reaches_labs_that_trust_the_first(
 
 
 def test_anyone_with_the_log_can_make_the_list_again(registry: Registry, clock: Clock) -> None:
-    """Manifest and data follow from the log alone: made elsewhere, later, from the public log, the same bytes."""
+    """Manifest, data and delta follow from the log alone: made elsewhere from the public log, the same bytes."""
     registry.submit(request(url("a"), image("b"), url("c")))
     registry.submit(request(url("d"), preference="train-ai=y"))
     registry.publish()
-    before = published_bytes(registry, "files", "targets")
     clock.advance(hours=5)
+    registry.submit(request(*(url(f"{n}") for n in range(50))))  # entry 3, after that of the list
+    registry.publish()
+    published = published_bytes(registry, "files", "targets")
     registry.submit(request(url("later")))
     entries = log_entries(registry)
-    log = LogState(ORIGIN, registry.vkey, 2, root_of([leaf_hash(entry) for entry in entries[:2]]))
-    tree = TileReader(FileStore(registry.public_dir / "log").read, 2)
-    version = build_version(EffectiveLog.empty().grown(entries[:2], tree, lambda *_: []), log, None)
-    files = {f"files/{file.entry.sha256.hex()}.parquet": file.data for file in version.files.values()}
-    files[f"targets/{hashlib.sha256(version.manifest).hexdigest()}.manifest.json"] = version.manifest
-    assert {name: data for name, data in before.items() if not name.endswith("tlog-proof")} == files
+    files: dict[str, bytes] = {}
+    before: Before | None = None
+    for size in (2, 4):
+        log = LogState(ORIGIN, registry.vkey, size, root_of([leaf_hash(entry) for entry in entries[:size]]))
+        tree = TileReader(FileStore(registry.public_dir / "log").read, size)
+        effective = EffectiveLog.empty().grown(entries[:size], tree, lambda *_: [])
+        version = build_version(effective, log, before)
+        files |= {f"files/{file.entry.sha256.hex()}.parquet": file.data for file in version.files.values()}
+        if version.delta is not None:
+            files[f"files/{hashlib.sha256(version.delta).hexdigest()}.delta"] = version.delta
+        digest = hashlib.sha256(version.manifest).digest()
+        files[f"targets/{digest.hex()}.manifest.json"] = version.manifest
+        content = frozenset(file.entry.content for file in version.files.values())
+        before = Before(PreviousVersion(version.number, digest), list_tables(effective.rows), content)
+    assert version.delta is not None
+    assert {name: data for name, data in published.items() if not name.endswith("tlog-proof")} == files
 
 
 def log_entries(registry: Registry) -> list[bytes]:
@@ -204,7 +217,8 @@ def test_data_files_that_did_not_change_are_shared_between_versions(registry: Re
     registry.publish()
     registry.submit(request(url("b")))
     registry.publish()
-    assert len(published_bytes(registry, "files")) == 5  # two of URLs
+    files = [name for name in published_bytes(registry, "files") if name.endswith(".parquet")]
+    assert len(files) == 5  # two of URLs
 
 
 class World:
