@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,18 +93,18 @@ def download(
         **options: img2dataset's other arguments.
 
     Raises:
-        InputError: a format that cannot be filtered.
+        InputError: a format that cannot be filtered, or img2dataset is not installed.
         ConflictError: the download was begun under another version of the list.
         HeldoutError: as `prefilter`; nothing is downloaded then.
     """
     if input_format not in INPUT_FORMATS:
         raise InputError(f"input_format {input_format!r} cannot be filtered: give one of {', '.join(INPUT_FORMATS)}")
+    if find_spec("img2dataset") is None:
+        raise InputError("img2dataset is not installed here: pip install img2dataset, or use `prefilter` alone")
     output = Path(output_folder)
     out = output.with_name(f"{output.name}-url-list") if filtered is None else Path(filtered)
     if options.get("incremental_mode", "incremental") != "overwrite":
         _check_begun(out, output, Path(list_path))
-    import img2dataset
-
     prefilter(
         url_list,
         out,
@@ -113,6 +114,8 @@ def download(
         preference=preference,
         min_grant_assurance=min_grant_assurance,
     )
+    import img2dataset
+
     img2dataset.download(
         url_list=str(out), output_folder=str(output), input_format=input_format, url_col=url_col, **options
     )

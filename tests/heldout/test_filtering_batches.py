@@ -3,16 +3,14 @@
 import json
 import multiprocessing
 import pickle
-import re
 import subprocess
 import sys
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from heldout.errors import InputError, NotFoundError, VerificationError
@@ -20,9 +18,8 @@ from heldout.filtering import Filter
 from heldout.pictures import fingerprint
 from tests.heldout.conftest import IMAGES, URLS, PullSite
 from tests.heldout.published import ImageRule, Site
-from tests.heldout.test_filtering_tar import drawing, encoded, sample, tar_of
+from tests.heldout.test_filtering_tar import drawing, encoded
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "integrations.md"
 CLEAN = "https://else.example/1.jpg"
 SHA256 = IMAGES[1].sha256 or b""
 ROWS: list[dict[str, Any]] = [
@@ -107,6 +104,19 @@ def test_other_processes_apply_the_version_that_was_opened(pulled: Path, site: S
     assert mask.tolist() == MASK
 
 
+def test_list_that_has_gone_stale_is_said_to_be(pulled: Path) -> None:
+    filter_ = Filter(pulled)
+    assert not filter_.is_stale(datetime.now(UTC))
+    assert filter_.is_stale(datetime.now(UTC) + timedelta(days=8))
+
+
+def test_record_batches_are_given_with_what_is_kept_of_them(pulled: Path) -> None:
+    batches = [pa.RecordBatch.from_pylist(ROWS), pa.RecordBatch.from_pylist(ROWS[1:2])]
+    kept = list(Filter(pulled).kept(batches))
+    assert [batch["n"].to_pylist() for batch in kept] == [[0, 2, 4], []]
+    assert [batch.schema for batch in kept] == [batch.schema for batch in batches]
+
+
 def test_pickled_filter_does_not_hold_the_list(pulled: Path) -> None:
     assert len(pickle.dumps(Filter(pulled))) < 1000
 
@@ -132,36 +142,3 @@ def test_webdataset_samples_go_by_address_bytes_and_copies(pulled: Path, site: S
 def test_webdataset_samples_that_cannot_be_checked_are_errors(pulled: Path, fields: dict[str, object]) -> None:
     with pytest.raises(InputError, match="0"):
         Filter(pulled).keep_webdataset({"__key__": "0", **fields})
-
-
-# --- the document's examples --------------------------------------------------------------------------------------
-
-
-def example(heading: str, folder: Path) -> list[str]:
-    """Run the example under a heading of the document; the lines it prints."""
-    section = DOCUMENT.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    (folder / "example.py").write_text(code)
-    done = subprocess.run([sys.executable, "example.py"], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-@pytest.fixture
-def folder(pulled: Path, tmp_path: Path) -> Path:
-    (tmp_path / "LIST").symlink_to(pulled)
-    (tmp_path / "shards").mkdir()
-    return tmp_path
-
-
-def test_webdataset_example_runs(folder: Path) -> None:
-    members = [*sample("0", encoded(drawing(1))), *sample("1", encoded(drawing(2)), url=URLS[0].url), *sample("2", b"")]
-    tar_of(folder / "shards" / "00000.tar", members)
-    assert example("Webdataset", folder) == ["0", "2"]
-
-
-def test_example_of_several_processes_runs(folder: Path) -> None:
-    for number in range(3):
-        urls = [f"https://else.example/{number}", URLS[0].url]
-        pq.write_table(pa.table({"url": urls}), folder / "shards" / f"{number}.parquet")
-    assert example("Several processes", folder) == [f"https://else.example/{number}" for number in range(3)]
