@@ -174,6 +174,8 @@ def pull(
         )
     for refusal in result.refused:
         complain(f"{refusal}: skipped, its files were taken from elsewhere")
+    if result.delta_doubt is not None:
+        complain(f"{result.delta_doubt}: whole files were fetched instead")
     if not result.is_vouched:
         complain(f"the root of {out} is the server's own word; pull again with --root FILE once you have it")
     manifest = result.manifest
@@ -190,6 +192,7 @@ def pull(
                 "is_new": result.is_new,
                 "is_vouched": result.is_vouched,
                 "n_bytes": result.n_bytes,
+                "n_deltas": result.n_deltas,
                 "refused": list(result.refused),
                 "witnesses": list(result.witnesses),
             }

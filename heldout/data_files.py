@@ -1,10 +1,11 @@
-"""Bringing a version's data files into a list's folder: what is there stays, what is missing is fetched."""
+"""Bringing a version's data files into a list's folder: what is there stays, what is missing is made or fetched."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from heldout.deltas import Deltas
 from heldout.durable import sync_folder
-from heldout.errors import VerificationError
+from heldout.errors import NotFoundError, UnavailableError, VerificationError
 from heldout.list_tables import read_table, table_of
 from heldout.manifest import ListFile, Manifest
 from heldout.mirrors import Mirrors, Wanted, check_room
@@ -22,28 +23,48 @@ class DataFiles:
         self._mirrors = mirrors
         self._progress = progress
 
-    def bring(self, manifest: Manifest) -> None:
+    def bring(self, manifest: Manifest, deltas: Deltas | None = None) -> None:
         """See that every data file of a version is there and holds what was signed for.
+
+        Args:
+            manifest: of the version, proved.
+            deltas: the way to it from the version at hand, if there is one.
 
         Raises:
             VerificationError: somebody serves something else.
             UnavailableError: nobody has a file, or the disk has no room.
         """
-        missing = {name: file for name, file in sorted(manifest.files.items()) if not self._is_there(name, file)}
+        n_total = sum(file.size for file in manifest.files.values())
+        missing = self._missing(manifest.files)
+        if deltas is not None and missing:
+            n_done = n_total - _size(missing)
+
+            def tell(n_made: int) -> None:
+                nonlocal n_done
+                n_done += n_made
+                self._tell(n_done, n_total)
+
+            deltas.rebuild(manifest, _size(missing), tell)
+            missing = self._missing(missing)
         check_room(self._folder.files, map(_wanted, missing.values()))
-        self._fetch(missing, sum(file.size for file in manifest.files.values()))
+        self._fetch(missing, n_total)
+
+    def _missing(self, files: Mapping[str, ListFile]) -> dict[str, ListFile]:
+        return {name: file for name, file in sorted(files.items()) if not self._is_there(name, file)}
 
     def _fetch(self, missing: Mapping[str, ListFile], n_total: int) -> None:
-        n_done = n_total - sum(file.size for file in missing.values())
+        n_done = n_total - _size(missing)
         self._tell(n_done, n_total)
+        fetched: set[bytes] = set()
         for name, file in missing.items():
-            if not self._is_there(name, file):  # files of equal content are one
+            if file.content not in fetched:  # files of equal content are one
                 start = n_done
 
                 def tell(n_there: int, start: int = start) -> None:
                     self._tell(start + n_there, n_total)
 
                 self._fetch_one(name, file, tell)
+                fetched.add(file.content)
             n_done += file.size
             self._tell(n_done, n_total)
 
@@ -55,6 +76,8 @@ class DataFiles:
             _check(arrived, name, file)
             arrived.replace(path)
             sync_folder(path.parent)
+        except NotFoundError as error:
+            raise UnavailableError(f"{error}. The list at hand was kept") from error
         finally:
             arrived.unlink(missing_ok=True)
 
@@ -71,6 +94,10 @@ class DataFiles:
     def _tell(self, n_done: int, n_total: int) -> None:
         if self._progress is not None:
             self._progress(n_done, n_total)
+
+
+def _size(files: Mapping[str, ListFile]) -> int:
+    return sum(file.size for file in files.values())
 
 
 def _wanted(file: ListFile) -> Wanted:

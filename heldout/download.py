@@ -133,13 +133,14 @@ class Downloads:
                 is_other = (is_part and _start_of(response) != start) or (start > 0 and response.status_code == 416)
                 if not is_other:
                     _check_status(url, response.status_code)
-                    yield Arriving(start if is_part else 0, response.iter_bytes(_CHUNK_BYTES))
+                    # As they come: what httpx gathered into larger chunks would be lost when a connection breaks.
+                    yield Arriving(start if is_part else 0, response.iter_bytes())
                     return
             with self._client.stream(
                 "GET", url
             ) as response:  # it is shorter than what there is of it, or another part came
                 _check_status(url, response.status_code)
-                yield Arriving(0, response.iter_bytes(_CHUNK_BYTES))
+                yield Arriving(0, response.iter_bytes())
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise InputError(
                 f"{url} cannot be fetched ({error}): give http or https, an object store's s3://... or a folder"

@@ -62,7 +62,8 @@ class Mirrors:
 
         Raises:
             VerificationError: nobody has it, and somebody has another under its name.
-            UnavailableError: nobody has it, or nobody answers.
+            NotFoundError: all answer, and nobody has it.
+            UnavailableError: of those that answer nobody has it.
             OSError: the disk failed.
         """
         errors: list[HeldoutError] = []
@@ -77,11 +78,18 @@ class Mirrors:
             else:
                 self.n_bytes += wanted.size
                 return
+        is_nowhere = bool(errors) and all(isinstance(error, NotFoundError) for error in errors)
         errors = errors or list(self.refused.values())
         text = "; ".join(str(error) for error in errors)
+        if is_nowhere and not self.refused:
+            raise NotFoundError(text)
         if any(isinstance(error, VerificationError) for error in errors):
             raise VerificationError(f"{text}. The list at hand was kept")
         raise UnavailableError(f"{text}. The list at hand was kept")
+
+    def ask_site_again(self) -> None:
+        """Give the site another chance, though it failed with one file: others may be whole."""
+        self.refused.pop(self._bases[-1], None)
 
     def _fetch_from(self, url: str, wanted: Wanted, target: Path, told: Callable[[int], None]) -> None:
         partial = partial_path(target.parent, wanted)

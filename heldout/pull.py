@@ -30,6 +30,7 @@ from tuf.ngclient.updater import Updater
 
 from heldout.checkpoint import Checkpoint
 from heldout.data_files import DataFiles, Progress
+from heldout.deltas import Deltas
 from heldout.download import Downloads, TufFetcher, base_url
 from heldout.durable import locked, remove_parts, sync_folder, write_durably
 from heldout.errors import InputError, NotFoundError, UnavailableError, VerificationError
@@ -73,8 +74,12 @@ class PullResult:
     """False if the root was taken from the server itself."""
     witnesses: tuple[str, ...]
     """Those of the policy that cosigned, by its names."""
+    n_deltas: int
+    """Deltas that data files were made with; 0 if whole files were fetched."""
+    delta_doubt: str | None
+    """Why whole files were fetched after all, in words."""
     n_bytes: int = 0
-    """Bytes of data files that were fetched."""
+    """Bytes of data files and deltas that were fetched."""
     refused: tuple[str, ...] = ()
     """Mirrors that did not answer, or not with what was signed for, in words."""
 
@@ -122,25 +127,25 @@ def pull(
         folder.versions.mkdir(parents=True, exist_ok=True)
         folder.files.mkdir(exist_ok=True)
         with locked(out / ".lock"), Downloads(transport) as downloads:
-            run = _Pull(url, folder, downloads, now, witnesses)
             sources = Mirrors(downloads, [*bases, url])
+            run = _Pull(url, folder, downloads, now, witnesses, sources)
             result = run.run(root, DataFiles(folder, sources, progress), allow_unverified=allow_unverified)
             return replace(result, n_bytes=sources.n_bytes, refused=tuple(map(str, sources.refused.values())))
     except OSError as error:
+        # shutil gathers the errors of several files, and has no one reason
         raise UnavailableError(
-            f"{error.filename or out} cannot be written ({error.strerror}): check the disk; a list at hand was kept"
+            f"{error.filename or out} cannot be written ({error.strerror or error}): check the disk; nothing is lost"
         ) from error
 
 
+@dataclass(frozen=True)
 class _Pull:
-    def __init__(
-        self, url: str, folder: ListFolder, downloads: Downloads, now: datetime, policy: WitnessPolicy | None
-    ) -> None:
-        self._url = url
-        self._folder = folder
-        self._downloads = downloads
-        self._now = now
-        self._policy = policy
+    _url: str
+    _folder: ListFolder
+    _downloads: Downloads
+    _now: datetime
+    _policy: WitnessPolicy | None
+    _sources: Mirrors
 
     def run(self, root: Path | None, files: DataFiles, *, allow_unverified: bool) -> PullResult:
         trusted_root, is_vouched = self._trusted_root(root, allow_unverified=allow_unverified)
@@ -158,7 +163,8 @@ class _Pull:
             _check_grown(log, logged.manifest.log.size, logged.manifest.log.root, logged.checkpoint)
             if held is not None:
                 self._check_succession(held.logged, logged, log)
-            files.bring(logged.manifest)
+            deltas = None if held is None else Deltas(self._folder, held.logged, self._read_target, self._sources)
+            files.bring(logged.manifest, deltas)
             self._switch(staged, proved, trusted_root, is_vouched=is_vouched)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -171,7 +177,12 @@ class _Pull:
             is_new=held is None or held.logged.sha256 != logged.sha256,
             is_vouched=is_vouched,
             witnesses=witnesses,
+            n_deltas=0 if deltas is None else deltas.n_applied,
+            delta_doubt=None if deltas is None else deltas.doubt,
         )
+
+    def _read_target(self, path: str) -> bytes:
+        return self._downloads.read(f"{self._url}/{path}", MAX_TARGET_BYTES)
 
     def _check_witnessed(self, staged: Path, logged: LoggedManifest) -> tuple[str, ...]:
         """Who of the policy cosigned the checkpoint that the list is proved by."""

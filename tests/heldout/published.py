@@ -21,9 +21,11 @@ from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from heldout.checkpoint import Checkpoint, Signer, format_checkpoint, sign_note, to_base64
+from heldout.delta_files import format_delta, make_delta
 from heldout.layout import iter_new_tiles
 from heldout.leaves import ListLeaf, format_leaf
-from heldout.list_tables import SCHEMAS
+from heldout.list_tables import SCHEMAS, TableName
+from heldout.manifest import PreviousVersion
 from heldout.merkle import inclusion_proof, leaf_hash, root_of
 from heldout.records import ASSURANCES, Assurance
 from heldout.urls import canonical_key, key_digest
@@ -147,6 +149,10 @@ class Site:
     proof: bytes = b""
     requests: list[str] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
+    has_deltas: bool = False
+    serves_parts: bool = True
+    tables: dict[TableName, pa.Table] = field(default_factory=dict)
+    """Of the last version."""
 
     def publish(
         self,
@@ -177,6 +183,14 @@ class Site:
         if claimed_count is not None:
             counts["urls/000.parquet"] = claimed_count
         previous = {"version": self.version, "sha256": hashlib.sha256(self.manifest).hexdigest()}
+        delta = self._delta(
+            {
+                "url": url_rules,
+                "prefix": named["prefixes.parquet"],
+                "host": named["hosts.parquet"],
+                "image": image_rules,
+            }
+        )
         fields = {
             "format": "heldout-exclusion-list/2",
             "version": self.version + 1,
@@ -202,7 +216,7 @@ class Site:
                 subject: sum(n for name, n in counts.items() if subjects.get(name, "url") == subject)
                 for subject in ("url", "prefix", "host", "image")
             },
-            "delta": None,
+            "delta": delta,
             "previous": previous if self.version else None,
         }
         self.version += 1
@@ -211,6 +225,17 @@ class Site:
         for content in data.values():
             self.files[f"list/files/{hashlib.sha256(content).hexdigest()}.parquet"] = content
         return self.sign()
+
+    def _delta(self, tables: dict[TableName, pa.Table]) -> dict[str, object] | None:
+        """Publish what changed, if this site does; as the manifest names it."""
+        before, self.tables = self.tables, tables
+        if not (self.has_deltas and self.version):
+            return None
+        base = PreviousVersion(self.version, hashlib.sha256(self.manifest).digest())
+        data = format_delta(make_delta(base, before, tables))
+        digest = hashlib.sha256(data).hexdigest()
+        self.files[f"list/files/{digest}.delta"] = data
+        return {"sha256": digest, "size": len(data)}
 
     def log_manifest(self) -> None:
         """Append the manifest's entry to the log; new tiles, then the proof."""
@@ -294,7 +319,15 @@ class Site:
             return httpx.Response(302, headers={"Location": self.redirects[path]})
         if path not in self.files:
             return httpx.Response(404)
-        return httpx.Response(200, content=self.files[path])
+        data = self.files[path]
+        asked = request.headers.get("Range")
+        if asked is None or not self.serves_parts:
+            return httpx.Response(200, content=data)
+        start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if start >= len(data):
+            return httpx.Response(416)
+        said = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+        return httpx.Response(206, content=data[start:], headers=said)
 
 
 def some_pdq(seed: int) -> bytes:

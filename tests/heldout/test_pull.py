@@ -30,7 +30,7 @@ def held_state(folder: Path) -> dict[str, bytes]:
 
 def test_pulled_list_opens_and_holds_what_was_published(pulled: Path) -> None:
     opened = ExclusionList.open(pulled)
-    assert (opened.n_urls, opened.n_images) == (2, 2)
+    assert opened.counts == {"url": 2, "prefix": 0, "host": 0, "image": 2}
     assert opened.doubts == ()
 
 
@@ -41,7 +41,7 @@ def test_second_pull_moves_to_the_new_version_and_fetches_only_what_changed(
     site.requests.clear()
     result = pull_site()
     assert (result.is_new, result.manifest.version) == (True, 2)
-    assert ExclusionList.open(pulled).lookup_urls([NEW_URL.url]).found.all()
+    assert ExclusionList.open(pulled).lookup_urls([NEW_URL.url])["url"].found.all()
     assert sum(path.startswith("list/files/") for path in site.requests) == 1
 
 
@@ -69,7 +69,7 @@ def test_old_versions_and_their_files_are_swept(site: Site, pulled: Path, pull_s
         (pulled / "versions" / ".staged-leftover").mkdir()
         pull_site()
     assert sorted(path.name for path in (pulled / "versions").iterdir()) == ["3-3", "4-4"]
-    assert len(list((pulled / "files").iterdir())) == 3
+    assert len(list((pulled / "files").iterdir())) == 5
 
 
 def test_damaged_data_file_is_fetched_again(pulled: Path, pull_site: PullSite) -> None:
@@ -350,11 +350,11 @@ def test_lie_at_the_first_pull_leaves_no_list(
         ExclusionList.open(tmp_path / "list")
 
 
-def test_list_with_a_wrong_count_is_refused_when_opened(site: Site, tmp_path: Path, pull_site: PullSite) -> None:
+def test_list_with_a_wrong_count_is_refused(site: Site, pulled: Path, pull_site: PullSite) -> None:
     site.publish(URLS, IMAGES, claimed_count=7)
-    pull_site()
     with pytest.raises(VerificationError, match="2 entries instead of 7"):
-        ExclusionList.open(tmp_path / "list")
+        pull_site()
+    assert ExclusionList.open(pulled).version.manifest.version == 1
 
 
 def test_list_of_unknown_canonicalisation_asks_for_an_update(site: Site, pulled: Path, pull_site: PullSite) -> None:
