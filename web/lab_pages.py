@@ -17,7 +17,7 @@ routes = APIRouter(include_in_schema=False)
 
 FORMATS_DIR: Final = FilePath(__file__).parent.parent / "docs" / "formats"
 VERSIONS: Final = "/labs/versions"
-PER_PAGE: Final = 40
+PER_PAGE: Final = 20
 SHOWN_AT_ONCE: Final = 5
 _OPEN: Final = {"access-control-allow-origin": "*", "cache-control": "no-cache"}
 
