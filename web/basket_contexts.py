@@ -89,3 +89,4 @@ class PortfolioPage:
     most: int
     """Subjects that one opt-out takes."""
     max_megabytes: int
+    base_url: str

@@ -10,24 +10,30 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from heldout.errors import InputError
-from heldout.fingerprints import MIN_QUALITY
 from heldout.records import Check, CheckResult, Evidence, Group, Hit, ImageSubject, SearchResult
 from search.checking import MAX_CHECKED, Query, query_from_copy
 from search.picks import Pick, format_picks, parse_picks
 from search.uploads import Upload
 from web.cards import SampleRef, sections
 from web.contexts import Asked, Card, CheckForm, ResultsPage, SearchBox, Section
-from web.results import preview, small_copy, subject_of
+from web.results import own_words, preview, small_copy, subject_of
+from web.said import sentence
 from web.selection import format_picture, parse_selection
+from web.words import gettext, gettext_noop, ngettext
 
 SEEN_SIDE: Final = 512
 """In pixels: what local features are looked for at."""
 
 _TITLES: Final = {
-    "different": ("Compared, and no copy", "We fetched these just now. Nothing proves that they are your picture."),
+    "different": (
+        gettext_noop("Compared, and no copy"),
+        gettext_noop("We fetched these just now. Nothing proves that they are your picture."),
+    ),
     "not_fetched": (
-        "Could not be fetched",
-        "Their pictures are gone or could not be read, so nobody can compare them here. They may be copies or not.",
+        gettext_noop("Could not be fetched"),
+        gettext_noop(
+            "Their pictures are gone or could not be read, so nobody can compare them here. They may be copies or not."
+        ),
     ),
 }
 
@@ -91,7 +97,9 @@ def checked_page(
         checks = [check for check in result.checks if check.outcome == outcome]
         cards = [_card(check, result, place, opted_out) for place, check in enumerate(checks)]
         if cards:
-            found.append(Section(outcome, title, explanation, is_sure=False, n_samples=len(cards), cards=cards))
+            found.append(
+                Section(outcome, gettext(title), gettext(explanation), is_sure=False, n_samples=len(cards), cards=cards)
+            )
     return ResultsPage(
         box=box,
         asked=_asked(question),
@@ -104,6 +112,7 @@ def checked_page(
         wide_href=None,
         check=_form(_left(question.picks, result), question.picture, question.seen),
         fetch_url="",
+        site="",
     )
 
 
@@ -112,30 +121,29 @@ def _card(check: Check, result: CheckResult, place: int, opted_out: Collection[S
     hit = Hit(sample=check.sample, label="similar", score=0, evidence=found_by)
     group = Group(hits=[0], copies=[], hosts=[check.sample.host] if check.sample.host else [], n_samples=1)
     alone = SearchResult(hits=[hit], groups=[group], generations=result.generations)
-    ((section,), why) = sections(alone, "picture", opted_out), check.reason or "no proof that it is a copy"
-    return replace(section.cards[0], id=f"{check.outcome}-{place}", evidence=why[:1].upper() + why[1:])
+    (section,) = sections(alone, "picture", opted_out)
+    why = sentence(check.reason) if check.reason else gettext("No proof that it is a copy")
+    return replace(section.cards[0], id=f"{check.outcome}-{place}", evidence=why.removesuffix("."))
 
 
 def _asked(question: CheckQuestion) -> Asked:
-    reach = (
-        "and its copies" if question.picture.quality >= MIN_QUALITY else "(this very file: it is too plain for copies)"
-    )
     return Asked(
         kind="picture",
-        title="Your picture, checked",
+        title=gettext("Your picture, checked"),
         words="",
         preview=preview(question.query.image),
         extra_name="picture",
         extra_value=format_picture(question.picture),
-        extra_words=f"Also opt out the picture I searched with {reach}, in data sets that are not searched here.",
+        extra_words=own_words(question.picture.quality),
     )
 
 
 def _summary(n_copies: int, n_checked: int) -> str:
-    of = f"{n_checked:,} {'picture' if n_checked == 1 else 'pictures'}"
+    checked = ngettext("We checked %(n)s picture", "We checked %(n)s pictures", n_checked)
     if n_copies == 0:
-        return f"We checked {of}: none is proved to be a copy."
-    return f"We checked {of}: {n_copies:,} {'is a copy' if n_copies == 1 else 'are copies'}."
+        return gettext("%(checked)s: none is proved to be a copy.", checked=checked)
+    copies = ngettext("%(n)s is a copy", "%(n)s are copies", n_copies)
+    return gettext("%(checked)s: %(copies)s.", checked=checked, copies=copies)
 
 
 def _left(picks: Sequence[Pick], result: CheckResult) -> list[str]:
@@ -148,9 +156,14 @@ def _form(picks: Sequence[str], picture: ImageSubject, seen: str) -> CheckForm |
     if not picks:
         return None
     n, now = len(picks), min(len(picks), MAX_CHECKED)
-    words = (
-        f"{n:,} of what looks alike {'is' if n == 1 else 'are'} known here by address only, so nobody has compared "
-        f"{'it' if n == 1 else 'them'} with your picture yet. We can fetch {'it' if n == 1 else 'them'} now and look."
+    words = ngettext(
+        "One of what looks alike is known here by address only, so nobody has compared it with your picture yet. We "
+        "can fetch it now and look.",
+        "%(n)s of what looks alike are known here by address only, so nobody has compared them with your picture yet. "
+        "We can fetch them now and look.",
+        n,
     )
-    button = f"Check {'it' if n == 1 else 'these' if now == n else f'the first {now}'}"
+    button = gettext("Check it") if n == 1 else gettext("Check these")
+    if now < n:
+        button = gettext("Check the first %(n)s", n=now)
     return CheckForm(words, button, format_picture(picture), seen, list(picks))

@@ -83,7 +83,10 @@ class Card:
     """Why there is no thumbnail, in words."""
     alt: str
     caption: str
+    face: str
+    """Pick of the sample whose picture is shown."""
     label: str
+    label_words: str
     evidence: str
     """Why it is here, in words."""
     host: str
@@ -166,6 +169,26 @@ class ResultsPage:
     check: CheckForm | None
     fetch_url: str
     """An address whose picture may be fetched to search with, or empty."""
+    site: str
+    """The site this answer is all about, which may be taken as a whole; else empty."""
+
+
+@dataclass(frozen=True)
+class ComparePage:
+    """`/search/compare`: the picture searched with, beside one that was found."""
+
+    mine: str
+    """As a data: address; only in this answer, never stored."""
+    theirs: str
+    theirs_alt: str
+    theirs_words: str
+    pick: str
+    caption: str
+    url: str
+    size: str
+    dataset: str
+    verdict: str
+    """What their fingerprints say, in words; empty where one is too plain to tell."""
 
 
 @dataclass(frozen=True)

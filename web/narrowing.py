@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from heldout.errors import InputError
 from heldout.records import HitLabel, Safety, SearchFilters
 from heldout.urls import surt_range
+from web.words import gettext
 
 SIDES = ("", "256", "512", "1024")
 """Least width and height offered, in pixels."""
@@ -54,14 +55,16 @@ class Narrowing:
     def words(self) -> str:
         """What is left out, in words; empty when nothing is."""
         said = {
-            "host": f"from {self.host}",
-            "side": f"at least {self.side} pixels wide and high",
-            "kind": {"sure": "sure copies", "similar": "what looks alike"}.get(self.kind, ""),
-            "safety": {"safe": "not marked as unsafe", "unsafe": "marked as unsafe"}.get(self.safety, ""),
-            "left": "not opted out yet",
+            "host": gettext("from %(site)s", site=self.host),
+            "side": gettext("at least %(n)s pixels wide and high", n=self.side),
+            "kind": {"sure": gettext("sure copies"), "similar": gettext("what looks alike")}.get(self.kind, ""),
+            "safety": {"safe": gettext("not marked as unsafe"), "unsafe": gettext("marked as unsafe")}.get(
+                self.safety, ""
+            ),
+            "left": gettext("not opted out yet"),
         }
         used = [said[name] for name in self.fields]
-        return f"Only {', '.join(used)}." if used else ""
+        return gettext("Only %(what)s.", what=", ".join(used)) if used else ""
 
 
 def read_narrowing(value_of: Callable[[str], str]) -> Narrowing:

@@ -7,7 +7,7 @@ from typing import Self
 
 from heldout.records import Sample
 from indexer.encoder import Encoder, load_encoder
-from registry.service import Registry
+from registry.service import Registry, default_database_url, migrate
 from search.batching import BatchingEncoder
 from search.engine import SearchEngine
 from web.settings import Settings
@@ -55,9 +55,14 @@ def _lanes(workers: int) -> int:
 
 
 def _open_registry(settings: Settings) -> Registry:
-    """The registry. Only development makes its own keys and database: in production they are decisions."""
-    if settings.environment == "development" and not (settings.state_dir / "keys").exists():
-        return Registry.prepare(
-            settings.state_dir, settings.database_url, origin=settings.origin_of_new_log, limits=settings.limits
-        )
+    """The registry. Only development makes its own keys and database, and brings an older database up to date.
+
+    In production these are decisions.
+    """
+    if settings.environment == "development":
+        if not (settings.state_dir / "keys").exists():
+            return Registry.prepare(
+                settings.state_dir, settings.database_url, origin=settings.origin_of_new_log, limits=settings.limits
+            )
+        migrate(settings.database_url or default_database_url(settings.state_dir))
     return Registry(settings.state_dir, settings.database_url, origin=settings.origin, limits=settings.limits)

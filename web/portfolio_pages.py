@@ -138,4 +138,5 @@ def _page(settings: Settings, form: Form | None = None, *, problem: str = "") ->
         site=form.one("site") if form else "",
         most=MAX_SUBJECTS,
         max_megabytes=settings.max_body_bytes // 1_000_000,
+        base_url=settings.base_url,
     )

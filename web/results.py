@@ -1,6 +1,7 @@
 """An answer of the search engine as a results page: the question said back, what was found, ways on. Pure."""
 
 import base64
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping
@@ -16,18 +17,19 @@ from web.cards import sections
 from web.contexts import Asked, CheckForm, ReadingLink, ResultsPage, SearchBox, Section
 from web.questions import Question, Reading
 from web.selection import format_picture
+from web.words import count, gettext, gettext_noop, ngettext
 
 SURE = ("exact", "near")
 """Labels that say it is the same picture."""
 MAIN_SITE_SHARE = 1 / 3
-PREVIEW_SIDE = 192
+PREVIEW_SIDE = 320
 """In pixels: the picture somebody asked with, shown beside its results."""
 
 _READING_WORDS: dict[Reading, str] = {
-    "text": "What it shows or says",
-    "caption": "Only captions with these words",
-    "url": "As an address",
-    "site": "As a site",
+    "text": gettext_noop("What it shows or says"),
+    "caption": gettext_noop("Only captions with these words"),
+    "url": gettext_noop("As an address"),
+    "site": gettext_noop("As a site"),
 }
 
 
@@ -45,7 +47,8 @@ def results_page(
     fetch_url: str = "",
 ) -> ResultsPage:
     """An answer as a page."""
-    built = sections(result, asked.kind, registry_refs)
+    page = hashlib.sha256((next_href or "").encode()).hexdigest()[:6] if first_href else ""
+    built = sections(result, asked.kind, registry_refs, page=page)
     return ResultsPage(
         box=box,
         asked=asked,
@@ -64,6 +67,7 @@ def results_page(
         wide_href=wide_href,
         check=check,
         fetch_url=fetch_url,
+        site=asked.words if asked.kind == "site" else "",
     )
 
 
@@ -71,27 +75,38 @@ def summary(kind: str, found: list[Section], total: int | None, *, is_whole: boo
     """What was found, in one or two sentences."""
     cards = [card for section in found for card in section.cards]
     if not cards:
-        return "Nothing found."
+        return gettext("Nothing found.")
     if kind == "picture":
-        copies = [
-            sample for section in found if section.label in SURE for card in section.cards for sample in card.samples
-        ]
-        n_alike = sum(len(section.cards) for section in found if section.label not in SURE)
-        alike = f"{n_alike} {'other looks' if n_alike == 1 else 'others look'} alike, not verified." if n_alike else ""
-        if not copies:
-            return f"No copy of it was found. {alike}"
-        n_sites = len({sample.host for sample in copies if sample.host})
-        return f"{_many(len(copies), 'copy', 'copies')} found, on {_many(n_sites, 'site', 'sites')}. {alike}".rstrip()
+        return _summary_of_copies(found)
     n_samples = sum(section.n_samples for section in found)
-    text = _many(len(cards), "picture", "pictures")
+    said = [ngettext("%(n)s picture", "%(n)s pictures", len(cards))]
     if n_samples != len(cards):
-        text += f", {n_samples:,} with their copies"
+        said.append(gettext("%(n)s with their copies", n=count(n_samples)))
     if has_pages:
-        text += ", on this page" if total is None else f", on this page; {total:,} in all"
+        said.append(gettext("on this page") if total is None else gettext("on this page; %(n)s in all", n=count(total)))
+    text = ", ".join(said)
     # Captions come first: if the first page has none, no page has.
     if kind == "text" and is_whole and not any(section.label == "caption" for section in found):
-        return f"No caption has these words. {text}: what looks most like them, if anything does."
+        return gettext(
+            "No caption has these words. %(found)s: what looks most like them, if anything does.", found=text
+        )
     return text + "."
+
+
+def _summary_of_copies(found: list[Section]) -> str:
+    copies = [sample for section in found if section.label in SURE for card in section.cards for sample in card.samples]
+    n_alike = sum(len(section.cards) for section in found if section.label not in SURE)
+    alike = ngettext("One other looks alike, not verified.", "%(n)s others look alike, not verified.", n_alike)
+    if copies:
+        n_sites = len({sample.host for sample in copies if sample.host})
+        said = gettext(
+            "%(copies)s found, on %(sites)s.",
+            copies=ngettext("%(n)s copy", "%(n)s copies", len(copies)),
+            sites=ngettext("%(n)s site", "%(n)s sites", n_sites),
+        )
+    else:
+        said = gettext("No copy of it was found.")
+    return f"{said} {alike}" if n_alike else said
 
 
 def asked_words(question: Question, result: SearchResult) -> Asked:
@@ -100,9 +115,9 @@ def asked_words(question: Question, result: SearchResult) -> Asked:
     quoted = question.words if has_quotes else f"\u201c{question.words}\u201d"
     titles: dict[Reading, str] = {
         "text": quoted,
-        "caption": f"Captions with {quoted}",
-        "url": "This address",
-        "site": f"Pictures from {question.words}",
+        "caption": gettext("Captions with %(words)s", words=quoted),
+        "url": gettext("This address"),
+        "site": gettext("Pictures from %(site)s", site=question.words),
     }
     address = ""
     if question.reading == "url" and not result.hits:
@@ -122,25 +137,32 @@ def asked_words(question: Question, result: SearchResult) -> Asked:
 def asked_picture(query: Query, result: SearchResult) -> Asked:
     """The picture, shown back small, and its fingerprints in case it is to be opted out itself."""
     is_known = any(evidence.channel == "bytes" for hit in result.hits for evidence in hit.evidence)
-    reach = "and its copies" if query.quality >= MIN_QUALITY else "(this very file: it is too plain for its copies)"
     return Asked(
         kind="picture",
-        title="Your picture",
+        title=gettext("Your picture"),
         words="",
         preview=preview(query.image),
         extra_name="" if is_known else "picture",
         extra_value="" if is_known else format_picture(subject_of(query)),
-        extra_words=f"Also opt out the picture I searched with {reach}, in data sets that are not searched here.",
+        extra_words=own_words(query.quality),
+    )
+
+
+def own_words(quality: int) -> str:
+    """The offer to opt out the picture searched with, whatever was found."""
+    if quality >= MIN_QUALITY:
+        return gettext(
+            "Also opt out the picture I searched with and its copies, in data sets that are not searched here."
+        )
+    return gettext(
+        "Also opt out the picture I searched with (this very file: it is too plain for its copies), in data sets that "
+        "are not searched here."
     )
 
 
 def subject_of(query: Query) -> ImageSubject:
     """The picture searched with, as what a claim may be about."""
     return ImageSubject(pdq=query.pdq[0].tobytes().hex(), quality=query.quality, sha256=query.sha256.hex())
-
-
-def _many(n: int, one: str, many: str) -> str:
-    return f"{n:,} {one if n == 1 else many}"
 
 
 def preview(image: Image.Image) -> str:
@@ -175,14 +197,18 @@ def readings(question: Question, kept: Mapping[str, str], site: str | None) -> l
         ways = ["site", "caption"] if question.reading == "site" else ["url", "site", "caption"]
     links = [
         ReadingLink(
-            words=_READING_WORDS[way],
+            words=gettext(_READING_WORDS[way]),
             href=href({"q": question.words, "as": way, **kept}),
             current=way == question.reading,
         )
         for way in ways
     ]
     if site is not None:
-        links.append(ReadingLink(f"Everything from {site}", href({"q": site, **kept, "host": ""}), current=False))
+        links.append(
+            ReadingLink(
+                gettext("Everything from %(site)s", site=site), href({"q": site, **kept, "host": ""}), current=False
+            )
+        )
     return links
 
 

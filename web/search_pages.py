@@ -14,8 +14,10 @@ from search.turns import in_turn
 from search.uploads import read_upload
 from web.boxes import search_box
 from web.checks import checked_page, offer_check, read_check
+from web.comparing import compare_page
 from web.contexts import ResultsPage, SearchPage
 from web.deps import SAME_ORIGIN, EngineDep, FetcherDep, PagesDep, RegistryDep, SettingsDep, SuggestionsDep
+from web.forms import FieldsDep, first_of
 from web.narrowing import read_narrowing
 from web.opted_out import opted_out_in, opted_out_of
 from web.questions import Question, understand
@@ -137,6 +139,13 @@ async def results_of_check(
         return checked_page(box, question, result, opted_out_of(registry, samples))
 
     return pages.render(request, "results.html", await run_in_threadpool(show))
+
+
+@routes.post("/search/compare", dependencies=SAME_ORIGIN)
+def compare(*, request: Request, fields: FieldsDep, pages: PagesDep, engine: EngineDep) -> HTMLResponse:
+    """The picture searched with beside one that was found. It came along, small, in the form; nothing is kept."""
+    page = compare_page(engine, first_of(fields, "with"), first_of(fields, "seen"))
+    return pages.render(request, "compare.html", page)
 
 
 def answer(engine: SearchEngine, question: Question, options: PageOptions) -> tuple[Question, SearchResult]:

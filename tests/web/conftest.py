@@ -1,5 +1,6 @@
 """The site over a small real world: drawn pictures with copies, indexed by the indexer, and a registry with keys."""
 
+import base64
 import hashlib
 import io
 import random
@@ -84,6 +85,10 @@ def file_of(image: Image.Image, kind: str = "PNG", **options: int) -> bytes:
     return out.getvalue()
 
 
+COPY = base64.b64encode(file_of(draw(0, COLOURS["red"]).resize((100, 80)))).decode()
+"""A small copy of a picture, as forms of the site carry it."""
+
+
 def shard_rows() -> list[dict[str, object]]:
     """Twenty works of Jane Doe and Ota Novak, one of them widely copied; and what real data sets have besides."""
     names = list(COLOURS)
@@ -158,6 +163,7 @@ def make_settings(datasets_dir: Path, folder: Path) -> Settings:
         base_url="http://testserver",
         suggestions=suggestions,
         publish_delay_s=0.05,
+        research="off",
     )
 
 

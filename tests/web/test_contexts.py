@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from heldout.records import ClaimRequest, UrlSubject
 from tests.web.accounts import sign_in
+from tests.web.conftest import COPY
 from tests.web.test_claim_pages import HTML, tick
 from web import account_contexts, basket_contexts, contexts, lab_contexts, log_contexts, prove_contexts
 from web.pages import TEMPLATES_DIR, Pages
@@ -16,6 +17,7 @@ from web.settings import Settings
 PAGES: dict[str, type] = {
     "search.html": contexts.SearchPage,
     "results.html": contexts.ResultsPage,
+    "compare.html": contexts.ComparePage,
     "basket.html": basket_contexts.BasketPage,
     "portfolio.html": basket_contexts.PortfolioPage,
     "done.html": contexts.DonePage,
@@ -36,6 +38,8 @@ PAGES: dict[str, type] = {
     "checkpoints.html": log_contexts.CheckpointsPage,
     "check_receipt.html": log_contexts.CheckReceiptPage,
 }
+SET_BEFORE = {"results.html": {"mine", "theirs", "theirs_alt", "theirs_words"}}
+"""Names that a page sets for what it includes."""
 GIVEN_BY_BASE = {"request", "asset", "url_for", "language", "_", "gettext", "ngettext", "pgettext"}
 
 
@@ -63,7 +67,11 @@ def _names_used(template: str, locals_: set[str]) -> set[str]:
         if other and other not in {"base.html", "_icons.html", "_check.html"}:
             used |= _names_used(other, locals_)
     # Names that a page sets before including a part: the part's loop variables, the imported shapes.
-    return used - {"icon", "checking", "card", "commands", "here", "line"}
+    return (
+        used
+        - {"icon", "checking", "card", "commands", "here", "line"}
+        - (SET_BEFORE if template == "results.html" else set())
+    )
 
 
 @pytest.fixture
@@ -83,6 +91,7 @@ def test_the_context_of_each_rendered_page_is_its_dataclass(
         own_site.get("/search?q=red"),
         own_site.get("/basket"),
         own_site.get("/portfolio"),
+        own_site.post("/search/compare", data={"with": "shapes@1:0", "seen": COPY}),
         own_site.get(f"/claims/{claim_id}/done"),
         own_site.get(f"/claims/{claim_id}"),
         own_site.get("/labs"),

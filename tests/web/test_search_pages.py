@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tests.web.conftest import HOSTILE, draw, file_of
+from tests.web.conftest import COPY, HOSTILE, draw, file_of
 from tests.web.html import Answer, Element, read_page
 from web.settings import Settings
 
@@ -96,7 +96,7 @@ def test_an_address_finds_its_sample_and_its_copies(site: TestClient) -> None:
 
 def test_an_unknown_address_can_be_opted_out_all_the_same(site: TestClient) -> None:
     page = get(site, "/search?q=nobody.example/a.png")
-    form = page.one("form", action="/opt-out")
+    form = page.one("form", action="/basket")
     assert form.fields() == [("address", "https://nobody.example/a.png")]
 
 
@@ -111,7 +111,9 @@ def test_a_picture_finds_the_same_file_its_changed_copies_and_what_looks_alike(
         assert host in copies
     assert "same file" in copies
     assert page.one("p", role="status").text.startswith("5 copies found, on 3 sites. 2")
-    assert page.one("img", alt="The picture you searched with").attributes["src"].startswith("data:image/webp;base64,")
+    assert (
+        page.one("span", class_="mat asked-picture").one("img").attributes["src"].startswith("data:image/webp;base64,")
+    )
 
 
 def test_a_changed_copy_is_labelled_near(site: TestClient, picture: bytes) -> None:
@@ -278,9 +280,45 @@ def test_bad_words_are_told_on_a_page_with_the_box(
     assert page.one("main").one("input", id="q").attributes["value"] == query["q"][:2_000]
 
 
-def test_an_empty_site_says_why_it_cannot_be_opted_out_whole(site: TestClient) -> None:
-    assert "A whole site cannot be opted out from here" in get(site, "/search?q=nobody.example").text
-    assert "A whole site cannot" not in get(site, "/search?q=nobody.example/a.png").text
+def test_an_empty_site_can_be_opted_out_as_a_whole(site: TestClient) -> None:
+    assert get(site, "/search?q=nobody.example").all("a", href="/portfolio")
+    assert "opt out the whole of it" not in get(site, "/search?q=nobody.example/a.png").text
+
+
+def test_everything_of_a_site_is_offered_at_once(site: TestClient) -> None:
+    (form,) = [form for form in get(site, "/search?q=jane.example").all("form") if form.all("input", name="site")]
+    assert form.attributes["action"] == "/basket"
+    assert ("site", "jane.example") in form.fields()
+
+
+def test_a_found_picture_is_set_beside_ones_own(site: TestClient, picture: bytes) -> None:
+    page = read_page(site.post("/search", files={"picture": ("a.png", picture, "image/png")}).text)
+    form = page.one("form", class_="results")
+    button = page.all("article")[0].one("button", data_compare_button="")
+    sent = {**dict(form.fields()), button.attributes["name"]: button.attributes["value"]}
+    compared = site.post(button.attributes["formaction"], data=sent)
+    assert compared.status_code == 200, compared.text
+    beside = read_page(compared.text)
+    mine, theirs = beside.one("div", data_compare="").all("img")
+    assert mine.attributes["src"].startswith("data:image/webp;base64,")
+    assert site.get(theirs.attributes["src"]).headers["content-type"] == "image/webp"
+    assert "of 256 fingerprint bits differ" in beside.one("dl").text
+    assert beside.one("form", action="/basket").fields() == [("pick", button.attributes["value"])]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"with": "shapes@1:0", "seen": "!"}, 422),
+        ({"with": "shapes@1:0", "seen": "aGVsbG8="}, 422),
+        ({"with": "castle", "seen": ""}, 422),
+        ({}, 422),
+        ({"with": "shapes@9:0", "seen": COPY}, 409),
+        ({"with": "shapes@1:24", "seen": COPY}, 422),
+    ],
+)
+def test_a_comparison_that_was_not_offered_is_refused(site: TestClient, sent: dict[str, str], status: int) -> None:
+    assert site.post("/search/compare", data=sent).status_code == status
 
 
 def test_a_form_without_a_file_is_refused_with_advice(site: TestClient) -> None:

@@ -1,4 +1,4 @@
-// What the site does beyond plain forms: drop or paste a picture, select many, count, copy. Everything works without it.
+// What the site does beyond plain forms; everything works without it. Its words come from `data-` attributes.
 "use strict";
 
 (() => {
@@ -7,9 +7,21 @@
 
   const one = (selector, inside = document) => inside.querySelector(selector);
   const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
-  const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+  const on = (element, kind, act) => element.addEventListener(kind, act);
+  const wordsOf = (element) => JSON.parse(element.dataset.words);
+  const number = (n) => n.toLocaleString(root.lang);
+  const say = ([singular, plural], n, more = {}) =>
+    Object.entries({ n: number(n), ...more }).reduce(
+      (text, [name, value]) => text.replace(`{${name}}`, value), n === 1 ? singular : plural);
+  /** A page of the site, read but not shown. Not by `DOMParser`, which Trusted Types refuse. */
+  const read = (address, form) => new Promise((resolve, reject) => {
+    const request = Object.assign(new XMLHttpRequest(), { responseType: "document", onerror: reject });
+    request.onload = () => (request.response ? resolve(request) : reject());
+    request.open(form ? "POST" : "GET", address);
+    request.send(form);
+  });
 
-  /* The box: a picture that is dropped, pasted or chosen is searched with at once. */
+  /* The box: a picture that is dropped, pasted, taken or chosen is searched with at once. */
 
   const box = one("[data-box]");
   if (box) {
@@ -19,270 +31,320 @@
     const label = one("[data-drop-words]", drop);
     const problem = one("[data-problem]", box);
     const maxBytes = Number(box.dataset.maxBytes);
-    const words = label.textContent;
-    let depth = 0;
+    const words = wordsOf(box);
 
-    const refuse = (text) => {
-      problem.textContent = text;
+    const refuse = (text, name, size = 0) => {
+      const mb = (bytes) => number(Math.floor(bytes / 100000) / 10);
+      problem.textContent = say([text, text], 1, { name, size: mb(size), most: mb(maxBytes) });
       problem.hidden = false;
       input.value = "";
     };
-
     const go = () => {
       const file = input.files[0];
       problem.hidden = true;
       if (!file) return;
-      if (file.type && !file.type.startsWith("image/")) {
-        refuse(`“${file.name}” is not a picture. Choose a JPEG, PNG, WebP, GIF, HEIC or AVIF file.`);
-        return;
-      }
-      if (file.size > maxBytes) {
-        const mb = (bytes) => Math.floor(bytes / 100000) / 10;
-        refuse(`“${file.name}” is ${mb(file.size)} MB. The limit is ${mb(maxBytes)} MB: a smaller copy finds the same.`);
-        return;
-      }
+      if (file.type && !file.type.startsWith("image/")) return refuse(words.notPicture, file.name);
+      if (file.size > maxBytes) return refuse(words.tooLarge, file.name, file.size);
       const preview = one(".drop-preview", drop) || drop.insertBefore(new Image(), drop.firstChild);
       preview.className = "drop-preview";
       preview.alt = "";
       preview.src = URL.createObjectURL(file);
-      label.textContent = "Searching…";
+      label.textContent = words.searching;
+      window.setTimeout(() => { label.textContent = words.slow; }, 6000);
       drop.classList.add("is-busy");
       // One set of filters is shown, beside the words; they hold for pictures too.
       all("[name=dataset], [data-narrow] [name]", one(".box-words", box)).forEach((from) => {
         const to = one(`[name=${from.name}]`, form);
-        if (!to) return;
-        to.value = from.value;
-        to.checked = from.checked;
+        if (to) Object.assign(to, { value: from.value, checked: from.checked });
       });
       form.submit();
     };
-
     const take = (files) => {
-      if (!files || files.length === 0) return false;
-      const one = new DataTransfer();
-      one.items.add(files[0]);
-      input.files = one.files;
+      if (!files?.length) return false;
+      const first = new DataTransfer();
+      first.items.add(files[0]);
+      input.files = first.files;
       go();
       return true;
     };
 
-    input.addEventListener("change", go);
-    document.addEventListener("paste", (event) => {
-      if (event.clipboardData && take(event.clipboardData.files)) event.preventDefault();
+    on(input, "change", go);
+    on(one("#camera", box), "change", (event) => take(event.target.files));
+    on(document, "paste", (event) => {
+      if (take(event.clipboardData?.files)) event.preventDefault();
     });
-    document.addEventListener("dragenter", (event) => {
-      if (![...event.dataTransfer.types].includes("Files")) return;
-      depth += 1;
+    on(document, "dragover", (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return;
+      event.preventDefault();
       drop.classList.add("is-over");
     });
-    document.addEventListener("dragleave", () => {
-      depth = Math.max(0, depth - 1);
-      if (depth === 0) drop.classList.remove("is-over");
-    });
-    document.addEventListener("dragover", (event) => {
-      if ([...event.dataTransfer.types].includes("Files")) event.preventDefault();
-    });
-    document.addEventListener("drop", (event) => {
-      depth = 0;
+    on(document, "dragleave", ({ relatedTarget }) => drop.classList.toggle("is-over", Boolean(relatedTarget)));
+    on(document, "drop", (event) => {
       drop.classList.remove("is-over");
-      if ([...event.dataTransfer.types].includes("Files")) {
-        event.preventDefault();
-        take(event.dataTransfer.files);
-      }
+      if (take(event.dataTransfer.files)) event.preventDefault();
     });
     // Back from the results: the page may be the very one that was left, still saying "Searching".
-    window.addEventListener("pageshow", () => {
+    on(window, "pageshow", () => {
       input.value = "";
-      label.textContent = words;
+      label.textContent = words.drop;
       drop.classList.remove("is-busy");
       all(".drop-preview", drop).forEach((image) => image.remove());
     });
   }
 
-  /* Ticks outlive turning pages and loading again, in this tab. Those of other pages go along as hidden fields. */
-
-  const keptTicks = (results, cards) => {
-    const asked = new URLSearchParams(window.location.search);
-    const isPaged = asked.has("q"); // the answer to a picture has one page, and no address
-    const key = `ticked ${asked.get("q")} ${asked.get("dataset") || ""}`;
-    const place = asked.get("cursor") || "";
-    const boxes = cards.flatMap((card) => all("[name=pick]", card));
-    const generations = new Map(boxes.flatMap((box) => box.value.split(";")).map((part) => part.split(/[@:]/)));
-    const isCurrent = (pick) => pick.split(";").every((part) => {
-      const [dataset, generation] = part.split(/[@:]/);
-      return !generations.has(dataset) || generations.get(dataset) === generation;
-    });
-
-    // A browser may forbid storage, or have none left: ticks are then this page's alone.
-    const load = () => {
-      try {
-        return (isPaged && JSON.parse(window.sessionStorage.getItem(key))) || {};
-      } catch {
-        return {};
-      }
-    };
-    const store = (pages) => {
-      try {
-        if (isPaged) window.sessionStorage.setItem(key, JSON.stringify(pages));
-      } catch {
-        // as above
-      }
-    };
-    const others = () => Object.entries(load()).filter(([at, page]) => at !== place && page.picks.every(isCurrent));
-    const carry = () => {
-      all("[data-carried]", results).forEach((field) => field.remove());
-      others().flatMap(([, page]) => page.picks).forEach((pick) => {
-        const field = document.createElement("input");
-        Object.assign(field, { type: "hidden", name: "pick", value: pick });
-        field.dataset.carried = "";
-        results.append(field);
-      });
-    };
-    return {
-      elsewhere: () => others().reduce((n, [, page]) => n + page.pictures, 0),
-      save: (pictures) => {
-        const pages = Object.fromEntries(others());
-        const picks = boxes.filter((box) => box.checked).map((box) => box.value);
-        if (picks.length) pages[place] = { picks, pictures };
-        store(pages);
-      },
-      clear: () => {
-        store({});
-        carry();
-      },
-      restore: () => {
-        const mine = load()[place];
-        if (mine) boxes.forEach((box) => { box.checked ||= mine.picks.includes(box.value); });
-        cards.forEach((card) => {
-          const copies = all("[data-copy]", card);
-          const n = copies.filter((copy) => copy.checked).length;
-          if (copies.length) one("[data-take]", card).indeterminate = n > 0 && n < copies.length;
-        });
-        carry();
-      },
-    };
-  };
-
-  /* Results: one tick takes all copies of a picture; the tray counts. */
+  /* Results: one tick takes all copies of a picture; the tray counts; further pages come in place. */
 
   const results = one("[data-results]");
   if (results) {
-    const count = one("[data-count]", results);
-    const clear = one("[data-clear]", results);
-    const page = one("[data-select-page]", results);
-    const submit = one("[data-tray] [type=submit]", results);
-    const cards = all("[data-card]", results);
-    const sure = all("[data-sure] [data-card]", results);
-    const kept = keptTicks(results, cards);
-    const parts = (card) => ({ whole: one("[data-take]", card), copies: all("[data-copy]", card) });
-
+    const words = wordsOf(results);
+    const [count, clear, page, keep, submit, site] =
+      ["count", "clear", "select-page", "keep", "submit", "select-site"].map((name) => one(`[data-${name}]`, results));
+    const cards = () => all("[data-card]", results);
+    const sure = () => all("[data-sure] [data-card]", results);
+    const whole = (card) => one("[data-take]", card);
+    const copies = (card) => all("[data-copy]", card);
+    const nTicked = (card) => copies(card).filter((copy) => copy.checked).length || Number(whole(card).checked);
+    const show = (card) => {
+      const n = copies(card).length || 1;
+      whole(card).checked = nTicked(card) === n;
+      whole(card).indeterminate = nTicked(card) > 0 && nTicked(card) < n;
+    };
     const set = (card, on) => {
-      const { whole, copies } = parts(card);
-      whole.checked = on;
-      whole.indeterminate = false;
-      copies.forEach((copy) => { copy.checked = on; });
+      copies(card).forEach((copy) => { copy.checked = on; });
+      whole(card).checked = on;
+      show(card);
     };
 
     const tally = () => {
-      let pictures = 0;
-      let samples = 0;
-      cards.forEach((card) => {
-        const { whole, copies } = parts(card);
-        const ticked = copies.length ? copies.filter((copy) => copy.checked).length : Number(whole.checked);
-        card.classList.toggle("is-part", ticked > 0 && !whole.checked);
-        pictures += ticked > 0 ? 1 : 0;
-        samples += ticked;
-      });
-      const extra = all(".own input:checked", results).length;
-      const found = samples === pictures ? "" : `, ${samples} copies`;
-      const other = kept.elsewhere();
-      kept.save(pictures);
-      const here = pictures + extra ? `${plural(pictures + extra, "picture")}${found} ticked` : "";
-      const there = other ? `${plural(other, "picture")} ticked on other pages` : "";
-      count.textContent = [here, there].filter(Boolean).join(", ") || "Tick what is yours";
-      clear.hidden = pictures + extra + other === 0;
-      page.hidden = sure.every((card) => parts(card).whole.checked);
-      submit.disabled = pictures + extra + other === 0;
+      const here = cards();
+      here.forEach((card) => card.classList.toggle("is-part", whole(card).indeterminate));
+      const pictures = here.filter(nTicked).length + all(".own input:checked", results).length;
+      const samples = here.reduce((n, card) => n + nTicked(card), 0);
+      if (samples > pictures) count.textContent = say(words.copies, pictures, { c: number(samples) });
+      else count.textContent = pictures ? say(words.ticked, pictures) : words.none;
+      clear.hidden = keep.hidden = pictures === 0;
+      submit.disabled = pictures === 0;
+      page.hidden = sure().every((card) => whole(card).checked);
       all("[data-section]", results).forEach((section) => {
         const button = one("[data-select-all]", section);
-        if (!button) return;
         const inside = all("[data-card]", section);
-        const full = inside.every((card) => parts(card).whole.checked);
-        button.textContent = full ? "Clear these" : inside.length === 1 ? "Select it" : `Select all ${inside.length}`;
+        one(".n", section).textContent = number(inside.length);
+        if (!button) return;
+        const full = inside.every((card) => whole(card).checked);
+        button.textContent = full ? words.clearThese : say(words.selectAll, inside.length);
         button.dataset.full = full ? "yes" : "";
       });
     };
+    // The browser fills forms in again when one comes back, but knows nothing of what belongs together.
+    const restore = () => {
+      cards().forEach((card) => (whole(card).checked ? set(card, true) : show(card)));
+      sites();
+      tally();
+    };
 
-    results.addEventListener("change", (event) => {
-      const card = event.target.closest("[data-card]");
-      if (card && event.target.matches("[data-take]")) set(card, event.target.checked);
-      if (card && event.target.matches("[data-copy]")) {
-        const { whole, copies } = parts(card);
-        const ticked = copies.filter((copy) => copy.checked).length;
-        whole.checked = ticked === copies.length;
-        whole.indeterminate = ticked > 0 && ticked < copies.length;
+    const sites = () => {
+      const counts = new Map();
+      cards().forEach(({ dataset: { host } }) => host && counts.set(host, (counts.get(host) || 0) + 1));
+      const many = [...counts].filter(([, n]) => n > 1).sort((a, b) => b[1] - a[1]).slice(0, 20);
+      site.replaceChildren(site.options[0], ...many.map(([host, n]) => new Option(`${host} (${number(n)})`, host)));
+      site.hidden = many.length === 0 || counts.size === 1;
+    };
+
+    let last = null;
+    on(results, "change", ({ target }) => {
+      const card = target.closest("[data-card]");
+      if (card && target.matches("[data-take]")) set(card, target.checked);
+      else if (card) show(card);
+      else if (target === site) {
+        cards().filter((each) => each.dataset.host === site.value).forEach((each) => set(each, true));
+        site.value = "";
       }
       tally();
     });
-    results.addEventListener("click", (event) => {
-      if (event.target.matches("[data-select-page]")) sure.forEach((card) => set(card, true));
-      else if (event.target.matches("[data-clear]")) {
-        kept.clear();
-        cards.forEach((card) => set(card, false));
-        all(".own input", results).forEach((box) => { box.checked = false; });
-      } else if (event.target.matches("[data-select-all]")) {
-        const on = event.target.dataset.full !== "yes";
-        all("[data-card]", event.target.closest("[data-section]")).forEach((card) => set(card, on));
+    on(results, "click", (event) => {
+      const { target } = event;
+      if (target.matches("[data-take]")) {
+        const [from, to] = [cards().indexOf(last), cards().indexOf(target.closest("[data-card]"))];
+        if (event.shiftKey && from >= 0) {
+          cards().slice(Math.min(from, to), Math.max(from, to) + 1).forEach((card) => set(card, target.checked));
+        }
+        last = target.closest("[data-card]");
+      } else if (target === page) sure().forEach((card) => set(card, true));
+      else if (target === clear) forget();
+      else if (target.matches("[data-select-all]")) {
+        all("[data-card]", target.closest("[data-section]")).forEach((card) => set(card, !target.dataset.full));
       } else return;
       tally();
     });
-    window.addEventListener("pageshow", () => {
-      kept.restore();
-      cards.forEach((card) => {
-        const { whole, copies } = parts(card);
-        if (whole.checked) copies.forEach((copy) => { copy.checked = true; });
-      });
-      tally();
+    const forget = () => {
+      cards().forEach((card) => set(card, false));
+      all(".own input", results).forEach((tick) => { tick.checked = false; });
+    };
+
+    // Arrow keys go from picture to picture, as they lie.
+    on(results, "keydown", (event) => {
+      const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+      const way = event.target.matches("[data-take]") && ways[event.key];
+      if (!way) return;
+      event.preventDefault();
+      const place = (tick) => tick.getBoundingClientRect();
+      const { left, top } = place(event.target);
+      const along = (tick) => (place(tick).left - left) * way[0] + (place(tick).top - top) * way[1];
+      const aside = (tick) => Math.abs((place(tick).left - left) * way[1]) + Math.abs((place(tick).top - top) * way[0]);
+      const ticks = all("[data-take]", results).filter((tick) => along(tick) > 1 && (way[1] || aside(tick) < 2));
+      ticks.sort((a, b) => along(a) + 3 * aside(a) - along(b) - 3 * aside(b))[0]?.focus();
     });
-    kept.restore();
-    tally();
+
+    // Put what is ticked into the basket, and stay here.
+    on(keep, "click", async () => {
+      keep.disabled = true;
+      const body = new URLSearchParams(new FormData(results));
+      body.delete("seen");
+      const answer = await fetch(results.action, { method: "POST", body, headers: { accept: "application/json" } })
+        .catch(() => null);
+      keep.disabled = false;
+      if (!answer?.ok) return submit.click(); // that page says what is wrong
+      const { n } = await answer.json();
+      one("[data-basket]").hidden = false;
+      one("[data-basket-count]").textContent = number(n);
+      forget();
+      tally();
+      count.textContent = say(words.kept, n);
+    });
+
+    // Further pages come in place; the address is that of the page one looks at.
+    const seen = new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting, boundingClientRect }) => {
+      const address = isIntersecting ? target.dataset.page : boundingClientRect.top > 0 && target.dataset.before;
+      if (address) window.history.replaceState(null, "", address);
+    }));
+    let before = window.location.href;
+    const bring = async (link) => {
+      const { href, parentElement: nav } = link;
+      if (nav.hasAttribute("aria-busy")) return;
+      nav.setAttribute("aria-busy", "true");
+      link.textContent = words.loading;
+      const found = await read(href).catch(() => null);
+      if (found?.status !== 200) return window.location.assign(href);
+      const sections = all("[data-section]", found.response);
+      const [first] = all(".cards > li", found.response);
+      if (first) {
+        Object.assign(first.dataset, { page: href, before });
+        seen.observe(first);
+      }
+      before = href;
+      sections.forEach((section) => {
+        const known = document.getElementById(one("h2", section).id)?.closest("[data-section]");
+        if (known) one(".cards", known).append(...one(".cards", section).children);
+        else all("[data-section]", results).at(-1).after(section);
+      });
+      nav.replaceWith(one(".pages", found.response));
+      restore();
+      watch();
+    };
+    let nBrought = 0;
+    const near = new IntersectionObserver(([{ target, isIntersecting }]) => {
+      if (!isIntersecting || nBrought === 4) return; // then a press brings more: the foot of the page must be in reach
+      nBrought += 1;
+      near.unobserve(target);
+      bring(target);
+    }, { rootMargin: "600px" });
+    const watch = () => {
+      const link = one(".pages [rel=next]", results);
+      if (!link) return;
+      near.observe(link);
+      on(link, "click", (event) => {
+        event.preventDefault();
+        nBrought = 0;
+        bring(link);
+      });
+    };
+
+    on(window, "pageshow", restore);
+    restore();
+    watch();
   }
-  if (/^\/claims\/.*\/done$/.test(window.location.pathname)) {
-    try {
-      window.sessionStorage.clear();
-    } catch {
-      // then nothing was kept
+
+  /* Two pictures, one over the other, with a slider between them. */
+
+  const overlay = (compare) => {
+    const slider = one("[type=range]", compare);
+    on(slider, "input", () => compare.style.setProperty("--at", `${slider.value}%`));
+    on(one("[data-over]", compare), "change", ({ target }) => compare.classList.toggle("is-over", target.checked));
+  };
+  all("[data-compare]").forEach(overlay);
+  const dialog = one("[data-compare-dialog]");
+  on(document, "click", (event) => {
+    const card = event.target.matches("[data-compare-button]") && event.target.closest("[data-card]");
+    if (!card) return;
+    event.preventDefault();
+    const from = one(".take img", card);
+    Object.assign(one("[data-theirs]", dialog), { src: from.src, alt: from.alt });
+    one("[data-theirs-words]", dialog).textContent = one(".where", card).textContent;
+    one("[data-theirs]", dialog).classList.toggle("is-blurred", Boolean(one(".unveil:not(:checked)", card)));
+    dialog.showModal();
+  });
+
+  /* A proof is looked for again while its page is open; a receipt is checked in this browser. */
+
+  all("form[data-live]").forEach((form) => {
+    let left = 6; // of the twelve looks that an hour allows
+    const again = () => window.setTimeout(async () => {
+      if (document.hidden) return again();
+      left -= 1;
+      const { id } = form.closest("section");
+      const found = await read(form.action, new FormData(form)).catch(() => null);
+      const now = found?.response.getElementById(id);
+      if (now && !one("[data-live]", now)) document.getElementById(id).replaceWith(now);
+      else if (left) again();
+    }, 30000);
+    if (form.closest("section").matches(":target")) {
+      one("[data-live-words]", form).hidden = false;
+      again();
     }
-  }
+  });
+  all("[data-verify]").forEach((button) => on(button, "click", async () => {
+    const words = wordsOf(button);
+    const said = one("[data-verified]", button.parentElement);
+    said.textContent = words.checking;
+    try {
+      const { parseKey, verifyReceipt } = await import(button.dataset.verify);
+      const file = one("input[type=file]", button.parentElement)?.files[0];
+      const text = file ? await file.text() : await (await fetch(button.dataset.receipt)).text();
+      const { checkpoint, entries } = await verifyReceipt(text, [await parseKey(button.dataset.key)]);
+      said.textContent = say(words.right, entries.length, { size: number(checkpoint.size) });
+    } catch (error) {
+      said.textContent = `${words.wrong} (${error.code || error.name})`;
+    }
+  }));
 
   /* A form that must not be sent twice; going back; copying a command. */
 
   all("form[data-once]").forEach((form) => {
-    form.addEventListener("submit", () => {
-      const button = one("[type=submit]", form);
-      window.setTimeout(() => { button.disabled = true; }, 0);
-    });
-    window.addEventListener("pageshow", () => { one("[type=submit]", form).disabled = false; });
+    const button = one("[type=submit]:not([form])", form);
+    const words = button.textContent;
+    on(form, "submit", () => window.setTimeout(() => {
+      button.disabled = true;
+      button.textContent = form.dataset.wait || words;
+    }));
+    on(window, "pageshow", () => Object.assign(button, { disabled: false, textContent: words }));
   });
-  all("[data-back]").forEach((link) => {
-    link.addEventListener("click", (event) => {
-      if (window.history.length > 1) {
-        event.preventDefault();
-        window.history.back();
-      }
-    });
-  });
+  all("[data-back]").forEach((link) => on(link, "click", (event) => {
+    if (window.history.length < 2) return;
+    event.preventDefault();
+    window.history.back();
+  }));
   all("[data-copy-button]").forEach((button) => {
-    button.addEventListener("click", async () => {
-      const text = one("[data-copy-text]", button.parentElement).textContent;
+    const text = one("[data-copy-text]", button.parentElement);
+    const words = button.textContent;
+    on(button, "click", async () => {
       try {
-        await navigator.clipboard.writeText(text);
-        button.textContent = "Copied";
+        await navigator.clipboard.writeText(text.textContent);
+        button.textContent = button.dataset.done;
       } catch {
-        window.getSelection().selectAllChildren(one("[data-copy-text]", button.parentElement));
-        button.textContent = "Press Ctrl+C";
+        window.getSelection().selectAllChildren(text);
+        button.textContent = button.dataset.failed;
       }
-      window.setTimeout(() => { button.textContent = "Copy"; }, 2000);
+      window.setTimeout(() => { button.textContent = words; }, 2000);
     });
   });
 })();
