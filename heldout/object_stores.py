@@ -54,7 +54,8 @@ class Object:
         """
         while start < self.size:
             try:
-                block: bytes = self._file_system.cat_file(self._path, start, min(start + BLOCK, self.size))
+                end = min(start + BLOCK, self.size)
+                block: bytes = self._file_system.cat_file(self._path, start=start, end=end)
             except Exception as error:
                 raise _told(error, self.url) from error
             if not block:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
 from heldout.errors import InputError, UnavailableError
+from heldout.object_stores import open_file_system
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def plain_url(url: str) -> str:
     Raises:
         InputError: its file system is not installed.
     """
-    file_system, path = _open_file_system(url)
+    file_system, path = open_file_system(url)
     return str(file_system.unstrip_protocol(path)).rstrip("/")
 
 
@@ -77,7 +78,7 @@ def list_files(url: str) -> list[RemoteFile]:
         InputError: nothing is there, access is refused, or its file system is not installed.
         UnavailableError: the file system does not answer.
     """
-    file_system, path = _open_file_system(url)
+    file_system, path = open_file_system(url)
 
     def find() -> list[RemoteFile]:
         file_system.invalidate_cache()
@@ -113,7 +114,7 @@ def look_again(file: RemoteFile) -> RemoteFile:
         InputError: it is gone, or access is refused.
         UnavailableError: the file system does not answer.
     """
-    file_system, path = _open_file_system(file.url)
+    file_system, path = open_file_system(file.url)
 
     def ask() -> RemoteFile:
         file_system.invalidate_cache()
@@ -129,7 +130,7 @@ def bring(file: RemoteFile, target: Path) -> None:
         InputError: it is gone, or access is refused.
         UnavailableError: its file system gave up `ATTEMPTS` times at one place.
     """
-    file_system, path = _open_file_system(file.url)
+    file_system, path = open_file_system(file.url)
     with target.open("wb") as out:
         if file.size is not None and file.size <= BLOCK:  # one request instead of three
 
@@ -197,19 +198,6 @@ def _pause(error: Exception, url: str, failures: int) -> int:
     log.warning("remote_read_failed", extra={"url": url, "error": str(error), "failures": failures})
     time.sleep(FIRST_PAUSE_S * 2 ** (failures - 1))
     return failures
-
-
-def _open_file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it."""
-    try:
-        import fsspec
-    except ImportError as error:
-        raise InputError(f"{url} needs fsspec: install heldout[remote]") from error
-    try:
-        file_system, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:  # no such protocol, or its package is missing
-        raise InputError(f"{url} cannot be opened ({error}): install the file system's package") from error
-    return file_system, path
 
 
 def _protocol(url: str) -> str:

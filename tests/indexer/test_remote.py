@@ -1,7 +1,6 @@
 """Shards on other file systems: a real S3 server on loopback, and web servers that break connections."""
 
 import json
-import logging
 import os
 import socketserver
 import threading
@@ -16,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from heldout.errors import ConflictError, InputError, UnavailableError
 from indexer import filesystems
@@ -26,31 +24,20 @@ from indexer.onnx_encoder import OnnxEncoder
 from indexer.planning import Kind, plan_shards
 from indexer.precomputed import PrecomputedModel
 from tests.indexer.releases import bytes_of
-
-AWS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+from tests.object_store import AWS, empty_bucket, serving_s3
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with serving_s3() as address:
+        yield address
 
 
 @pytest.fixture
 def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The file system as the environment gives it, with an empty bucket named `shards`."""
-    for name, value in {**AWS, "AWS_ENDPOINT_URL": server, "AWS_EC2_METADATA_DISABLED": "true"}.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(filesystems, "FIRST_PAUSE_S", 0.01)
-    httpx.post(f"{server}/moto-api/reset")
-    file_system = fsspec.filesystem("s3")
-    file_system.invalidate_cache()
-    file_system.mkdir("shards")
-    return file_system
+    return empty_bucket(server, "shards", monkeypatch)
 
 
 @pytest.fixture
