@@ -32,6 +32,7 @@ from web import (
     online_api,
     portfolio_pages,
     prove_pages,
+    research_pages,
     search_pages,
     sign_in_pages,
 )
@@ -46,15 +47,17 @@ from web.problems import add_problem_handlers
 from web.publishing import AutoPublisher
 from web.rates import Allowances
 from web.rechecking import Rechecker
+from web.research import Research
 from web.settings import Settings
 from web.static_files import ListFiles, LogFiles, SiteFiles
+from web.surveying import Surveyor
 from web.visitors import get_client
 from web.words import Languages
 
 PICTURE_LIMITS = FetchLimits(max_bytes=MAX_PICTURE_BYTES, connect_s=5, read_s=5, total_s=15, concurrency=32, per_host=4)
 """For pictures that somebody waits for."""
 
-Job = Refresher | AutoPublisher | Rechecker | ListKeeper
+Job = Refresher | AutoPublisher | Rechecker | ListKeeper | Surveyor
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,9 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
         jobs: list[Job] = [Refresher(opened.engine.refresh), keeper]
         if settings.publish == "auto":
             jobs.append(AutoPublisher(opened.registry, delay_s=settings.publish_delay_s))
+        if settings.research == "auto":
+            folders = (settings.datasets_dir, public / "list", settings.research_dir)
+            jobs.append(Surveyor(*folders, every_s=settings.research_every_s))
         guard = AddressGuard(allow=settings.allowed_networks)
         try:
             async with (
@@ -104,6 +110,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     app.state.pages = pages = Pages()
     public = settings.state_dir / "public"
     app.state.lists = OnlineLists(public / "list")
+    app.state.research = Research(settings.research_dir)
     app.state.allowances = Allowances(settings.checks_per_minute) if settings.checks_per_minute else None
     add_problem_handlers(app)
     # The last one added is the first one entered.
@@ -127,6 +134,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
         sign_in_pages,
         lab_pages,
         log_pages,
+        research_pages,
         online_api,
     ):
         app.include_router(module.routes)

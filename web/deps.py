@@ -13,6 +13,7 @@ from registry.service import Registry
 from search.engine import SearchEngine
 from web.background import Condition
 from web.pages import Pages
+from web.research import Research
 from web.settings import Settings
 from web.suggestions import Suggestions
 
@@ -59,6 +60,12 @@ def get_suggestions(request: Request) -> Suggestions:
     return suggestions
 
 
+def get_research(request: Request) -> Research:
+    """What was counted for researchers."""
+    research: Research = request.app.state.research
+    return research
+
+
 def get_mailer(request: Request) -> Mailer | None:
     """What sends mail; None where the site sends none."""
     mailer: Mailer | None = request.app.state.mailer
@@ -79,6 +86,7 @@ MailerDep = Annotated[Mailer | None, Depends(get_mailer)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 PagesDep = Annotated[Pages, Depends(get_pages)]
 ConditionsDep = Annotated[list[Condition], Depends(get_conditions)]
+ResearchDep = Annotated[Research, Depends(get_research)]
 SuggestionsDep = Annotated[Suggestions, Depends(get_suggestions)]
 
 

@@ -31,12 +31,14 @@ from heldout.audit_sections import Voice, make_sections
 from heldout.audit_shards import SHARD_SCHEMA
 from heldout.audit_tables import AuditTables
 from heldout.durable import locked, write_durably
+from heldout.errors import HeldoutError
 from heldout.exclusion import ExclusionList, Kind, Matches
 from heldout.filtering_decision import Decision, decide
 from heldout.fingerprints import PDQ_BYTES
 from heldout.report import describe_list
 from indexer.build_tables import SAMPLES_FILE
 from indexer.generation import GENERATIONS_FOLDER, current_generation
+from indexer.manifest import load_manifest, verify_files
 from indexer.orientations import orientations
 from indexer.pruning import Hold
 from web import words
@@ -85,7 +87,11 @@ def wanted(datasets_dir: Path, list_dir: Path) -> Wanted | None:
 
 
 def made(out: Path) -> dict[str, Any]:
-    """What was counted last; empty before the first time."""
+    """What was counted last; empty before the first time.
+
+    `seen` is what was served then, `wanted` that part of it that was counted, `failed` why the rest was not, `shared`
+    what each two data sets have in common.
+    """
     try:
         found: dict[str, Any] = json.loads((out / CURRENT_NAME).read_bytes())
     except FileNotFoundError:
@@ -94,34 +100,41 @@ def made(out: Path) -> dict[str, Any]:
 
 
 def survey(datasets_dir: Path, list_dir: Path, out: Path, tell: Told = lambda _: None) -> bool:
-    """Count what is new; whether anything was.
+    """Count what is new; whether anything was. A data set that is damaged is told of and left out.
 
     Raises:
         ConflictError: another process is at it.
-        HeldoutError: a data set or the list is damaged.
+        HeldoutError: the list is damaged.
     """
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock"):
         now, before = wanted(datasets_dir, list_dir), made(out)
-        if now is None or before.get("wanted") == now.to_json():
+        if now is None or before.get("seen") == now.to_json():
             return False
         exclusions = ExclusionList.from_published(list_dir)
         if exclusions.version.manifest.version != now.list_version:  # published in this very moment
             return False
-        shared_before = before.get("shared", [])
-        is_regenerated = before.get("wanted", {}).get("generations") != dict(now.generations)
+        is_regenerated = before.get("seen", {}).get("generations") != dict(now.generations)
+        failed = {} if is_regenerated else before["failed"]
         with _work(out) as work:
-            for dataset in now.generations:
+            for dataset, number in now.generations.items():
                 target = out / dataset / now.result(dataset)
-                if is_regenerated or not (target / RESULT_NAME).is_file():
-                    tell(f"{dataset}: generation {now.generations[dataset]}, list version {now.list_version}")
-                    made_here = _count(datasets_dir / dataset, now.generations[dataset], exclusions, work)
-                    if not (target / RESULT_NAME).is_file():
-                        _keep(made_here, target)
-            shared = _shared(work, list(now.generations)) if is_regenerated else shared_before
-        said = {"format": FORMAT, "wanted": now.to_json(), "shared": shared}
-        write_durably(out / CURRENT_NAME, json.dumps(said, indent=1).encode())
-        for dataset in now.generations:
+                if dataset in failed or not (is_regenerated or not (target / RESULT_NAME).is_file()):
+                    continue
+                tell(f"{dataset}: generation {number}, list version {now.list_version}")
+                try:
+                    counted = _count(datasets_dir / dataset, number, exclusions, work)
+                except (HeldoutError, pa.ArrowException) as error:
+                    failed[dataset] = str(error)
+                    continue
+                if not (target / RESULT_NAME).is_file():
+                    _keep(counted, target)
+            good = [dataset for dataset in now.generations if dataset not in failed]
+            shared = _shared(work, good) if is_regenerated else before["shared"]
+        counted_now = Wanted(now.list_version, now.manifest_sha256, {name: now.generations[name] for name in good})
+        said = {"seen": now.to_json(), "wanted": counted_now.to_json(), "failed": failed, "shared": shared}
+        write_durably(out / CURRENT_NAME, json.dumps({"format": FORMAT, **said}, indent=1).encode())
+        for dataset in good:
             _prune(out / dataset)
         return True
 
@@ -183,6 +196,7 @@ def _note(release: Path, number: int, exclusions: ExclusionList, notes: Path, fi
     """
     folder = release / GENERATIONS_FOLDER / str(number)
     n_no_picture = 0
+    verify_files(folder, load_manifest(folder), None)
     schema = pa.schema({"file": pa.uint64()})
     with (
         Hold(folder),

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from heldout.errors import ConflictError, HeldoutError, UnavailableError
+from heldout.errors import ConflictError, ExitCode, HeldoutError, UnavailableError
 from web.background import Condition
 from web.settings import Settings
 from web.survey import CURRENT_NAME, made, survey, wanted
@@ -50,7 +50,7 @@ class Surveyor:
 
     def _is_due(self) -> bool:
         datasets_dir, list_dir, out = self._folders
-        now, before = wanted(datasets_dir, list_dir), made(out).get("wanted")
+        now, before = wanted(datasets_dir, list_dir), made(out).get("seen")
         if now is None or now.to_json() == before:
             return False
         if time.monotonic() - self._tried < min(self._every_s, _PATIENCE * self._look_s):
@@ -61,7 +61,9 @@ class Surveyor:
 
     async def _count(self) -> None:
         arguments = [sys.executable, "-m", "web.surveying", *map(str, self._folders)]
-        process = await asyncio.create_subprocess_exec(*arguments, stderr=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
         try:
             _, said = await process.communicate()
         finally:
@@ -91,9 +93,13 @@ def main() -> int:
     except HeldoutError as error:
         print(f"heldout: {error}", file=sys.stderr)  # noqa: T201 - a command
         return int(error.exit_code)
-    if not is_new and len(sys.argv) == 1:
+    if not is_new:
         print("nothing is new")  # noqa: T201 - a command
-    return 0
+        return 0
+    failed = made(out)["failed"]
+    for dataset, reason in failed.items():
+        print(f"heldout: {dataset} could not be counted: {reason}", file=sys.stderr)  # noqa: T201 - a command
+    return int(ExitCode.OUTSIDE_WORLD) if failed else 0
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from heldout.records import ClaimRequest, UrlSubject
 from tests.web.accounts import sign_in
 from tests.web.conftest import COPY
 from tests.web.test_claim_pages import HTML, tick
-from web import account_contexts, basket_contexts, contexts, lab_contexts, log_contexts, prove_contexts
+from web import account_contexts, basket_contexts, contexts, lab_contexts, log_contexts, prove_contexts, research_contexts
 from web.pages import TEMPLATES_DIR, Pages
 from web.settings import Settings
+from web.survey import survey
 
 PAGES: dict[str, type] = {
     "search.html": contexts.SearchPage,
@@ -37,6 +38,8 @@ PAGES: dict[str, type] = {
     "entry.html": log_contexts.EntryPage,
     "checkpoints.html": log_contexts.CheckpointsPage,
     "check_receipt.html": log_contexts.CheckReceiptPage,
+    "research.html": research_contexts.ResearchPage,
+    "research_dataset.html": research_contexts.DatasetPage,
 }
 SET_BEFORE = {"results.html": {"mine", "theirs", "theirs_alt", "theirs_words"}}
 """Names that a page sets for what it includes."""
@@ -70,7 +73,7 @@ def _names_used(template: str, locals_: set[str]) -> set[str]:
     return (
         used
         - {"icon", "checking", "card", "commands", "here", "line"}
-        - (SET_BEFORE if template == "results.html" else set())
+        - SET_BEFORE.get(template, set())
     )
 
 
@@ -86,6 +89,8 @@ def test_the_context_of_each_rendered_page_is_its_dataclass(
     own_site: TestClient, claim_id: str, settings: Settings
 ) -> None:
     own_site.post("/basket", data=dict(tick(own_site, "/search?q=jane.example")), headers=HTML)
+    own_site.app.state.registry.publish()  # type: ignore[attr-defined]
+    survey(settings.datasets_dir, settings.state_dir / "public" / "list", settings.research_dir)
     rendered = [
         own_site.get("/"),
         own_site.get("/search?q=red"),
@@ -101,6 +106,8 @@ def test_the_context_of_each_rendered_page_is_its_dataclass(
         own_site.get("/explore/entries/0"),
         own_site.get("/explore/checkpoints"),
         own_site.get("/explore/receipt"),
+        own_site.get("/research"),
+        own_site.get("/research/shapes"),
         own_site.get("/nowhere", headers=HTML),
         own_site.get(f"/claims/{claim_id}/manage"),
         own_site.get(f"/claims/{claim_id}/prove"),
