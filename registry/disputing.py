@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from heldout.errors import AccessError
@@ -16,7 +17,7 @@ from registry.db import Sessions, transaction
 from registry.disputes import Deadlines
 from registry.limits import Limits
 from registry.notices import Notice
-from registry.tables import DisputeRow
+from registry.tables import DisputeRow, SubjectRow
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,16 @@ class Disputing:
         with transaction(self._reading) as session:
             is_party = self._may_change(session, claim_id, account_id, secret)
             return disputes.disputes_of(session, claim_id, is_party=is_party)
+
+    def places_of(self, claim_id: str, *, limit: int) -> list[str]:
+        """The first sites and profiles of a claim, which the log has by name."""
+        query = select(SubjectRow.rule).where(SubjectRow.claim_id == claim_id, SubjectRow.rule.is_not(None))
+        with transaction(self._reading) as session:
+            return [rule for rule in session.scalars(query.order_by(SubjectRow.position).limit(limit)) if rule]
+
+    def is_late(self, dispute: Dispute) -> bool:
+        """Whether the time to answer is over."""
+        return self._clock() >= dispute.answer_due_at
 
     def filed_by(self, account_id: str, *, cursor: str | None = None, limit: int = disputes.MAX_PAGE) -> DisputePage:
         """Those an account filed. Raises as `registry.disputes.page_of`."""

@@ -53,6 +53,8 @@ class ShownSubject:
     text: str
     """Its address, rule or fingerprint; empty where the address was erased."""
     pdq: bytes | None
+    quality: int
+    """Of a picture; 0 of others."""
     sha256: bytes | None
 
 
@@ -200,6 +202,7 @@ def _subjects(session: Session, claim: Claim) -> list[ShownSubject]:
             reason=reasons[row.position],
             text=row.url or row.rule or ("" if row.pdq is None else row.pdq.hex()),
             pdq=row.pdq,
+            quality=row.quality or 0,
             sha256=row.sha256,
         )
         for row in first

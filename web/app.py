@@ -27,24 +27,28 @@ from web import (
     account_pages,
     basket_pages,
     claim_pages,
+    dispute_pages,
     lab_pages,
     log_pages,
     online_api,
     portfolio_pages,
     prove_pages,
     research_pages,
+    review_pages,
     search_pages,
     sign_in_pages,
 )
 from web.background import Refresher
 from web.cors import OpenToAnyOrigin
 from web.deps import ConditionsDep, EngineDep, RegistryDep, get_engine, get_fetcher, get_prober, get_registry
+from web.dispute_mail import DisputeClerk
 from web.middleware import BodyLimit, RequestLog, SecurityHeaders
 from web.online import ListKeeper
 from web.pages import STATIC_DIR, Pages
 from web.parts import Parts
 from web.problems import add_problem_handlers
 from web.publishing import AutoPublisher
+from web.quarantine import PictureWatch
 from web.rates import Allowances
 from web.rechecking import Rechecker
 from web.research import Research
@@ -57,7 +61,7 @@ from web.words import Languages
 PICTURE_LIMITS = FetchLimits(max_bytes=MAX_PICTURE_BYTES, connect_s=5, read_s=5, total_s=15, concurrency=32, per_host=4)
 """For pictures that somebody waits for."""
 
-Job = Refresher | AutoPublisher | Rechecker | ListKeeper | Surveyor
+Job = Refresher | AutoPublisher | Rechecker | ListKeeper | DisputeClerk | PictureWatch | Surveyor
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +79,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
         app.state.suggestions = opened.suggestions
         keeper = ListKeeper(app.state.lists)
         await keeper.look()
-        jobs: list[Job] = [Refresher(opened.engine.refresh), keeper]
-        if settings.publish == "auto":
-            jobs.append(AutoPublisher(opened.registry, delay_s=settings.publish_delay_s))
-        if settings.research == "auto":
-            folders = (settings.datasets_dir, public / "list", settings.research_dir)
-            jobs.append(Surveyor(*folders, every_s=settings.research_every_s))
+        jobs = [keeper, *_jobs(settings, opened, app.state.mailer)]
         guard = AddressGuard(allow=settings.allowed_networks)
         try:
             async with (
@@ -135,6 +134,8 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
         lab_pages,
         log_pages,
         research_pages,
+        dispute_pages,
+        review_pages,
         online_api,
     ):
         app.include_router(module.routes)
@@ -159,6 +160,22 @@ async def _running(jobs: Sequence[Job]) -> AsyncIterator[None]:
                 await task
 
 
+def _jobs(settings: Settings, opened: Parts, mailer: Mailer | None) -> list[Job]:
+    """What runs beside the requests."""
+    jobs: list[Job] = [
+        Refresher(opened.engine.refresh),
+        DisputeClerk(opened.registry, mailer, settings.base_url),
+    ]
+    if settings.quarantine == "auto":
+        jobs.append(PictureWatch(opened.registry, opened.engine, settings.thresholds))
+    if settings.publish == "auto":
+        jobs.append(AutoPublisher(opened.registry, delay_s=settings.publish_delay_s))
+    if settings.research == "auto":
+        folders = (settings.datasets_dir, settings.state_dir / "public" / "list", settings.research_dir)
+        jobs.append(Surveyor(*folders, every_s=settings.research_every_s))
+    return jobs
+
+
 def _mailer(settings: Settings) -> Mailer | None:
     url = settings.mail_url
     return None if url is None else open_mailer(url, sender=settings.mail_from, outbox=settings.state_dir / "outbox")
@@ -168,7 +185,7 @@ def _add_robots(app: FastAPI) -> None:
     @app.get("/robots.txt", include_in_schema=False)
     async def robots() -> PlainTextResponse:
         """Crawlers may read what is about the site, not what people look for or opt out."""
-        paths = ("/search", "/claims/", "/sign-in", "/account", "/v1/")
+        paths = ("/search", "/claims/", "/sign-in", "/account", "/disputes", "/review", "/v1/")
         return PlainTextResponse("\n".join(["User-agent: *", *(f"Disallow: {path}" for path in paths), ""]))
 
 
