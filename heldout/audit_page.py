@@ -27,7 +27,7 @@ dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 1
   margin: 1.5rem 0; }
 dl div { border-top: 1px solid var(--line); padding: 0.5rem 0; } dt { color: var(--soft); font-size: 0.875rem; }
 dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); gap: 1.25rem;
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); gap: 1.25rem;
   margin-top: 2rem; align-items: start; }
 section { background: var(--sheet); border: 1px solid var(--line); border-radius: 8px; padding: 1.1rem; min-width: 0; }
 section > * + * { margin-top: 0.6rem; } section svg { max-width: 100%; height: auto; display: block; }
@@ -64,7 +64,7 @@ def _page(summary: Mapping[str, Any], sections: Sequence[Section], voice: Voice)
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     yield f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>Audit of a data set</title>\n'
-    yield f"<style>{_STYLE}{_swatches()}</style>\n</head>\n<body>\n<header>\n<h1>Audit of a data set</h1>\n"
+    yield f"<style>{_STYLE}{_swatches()}</style>\n</head>\n<body>\n<main>\n<h1>Audit of a data set</h1>\n"
     as_of = applied["as_of"] or "before the first opt-out"
     yield f"<p>{_shards(summary)} against version {applied['version']} of the exclusion list of "
     yield f"<code>{escape(applied['log']['origin'])}</code> ({escape(as_of)}; manifest SHA-256 "
@@ -77,7 +77,7 @@ def _page(summary: Mapping[str, Any], sections: Sequence[Section], voice: Voice)
         names = ", ".join(summary["failed"])
         yield f'<p class="warn">{len(summary["failed"]):,} shards could not be read and are in no number: '
         yield f"{escape(names)}</p>\n"
-    yield "</header>\n<dl>\n"
+    yield "<dl>\n"
     for fact in FACTS:
         said = say_fact(summary["totals"], fact.key, fact.of, voice)
         yield f"<div><dt>{escape(fact.words)}</dt><dd>{escape(said)}</dd></div>\n"
@@ -85,10 +85,10 @@ def _page(summary: Mapping[str, Any], sections: Sequence[Section], voice: Voice)
         for name, n in summary["changes"].items():
             words = CHANGES[name]
             yield f"<div><dt>{escape(words)}</dt><dd>{n:,}</dd></div>\n"
-    yield "</dl>\n<main>\n"
+    yield '</dl>\n<div class="cards">\n'
     for section in sections:
         yield from _section(section)
-    yield "</main>\n"
+    yield "</div>\n</main>\n"
     yield f'<footer><p class="soft">Made by heldout {escape(summary["tool"]["heldout"])}. The files beside this one '
     yield "hold every row of every table, as Parquet and CSV; <code>audit.sql</code> opens them in DuckDB."
     yield "</p></footer>\n"
@@ -113,7 +113,7 @@ def _section(section: Section) -> Iterator[str]:
             yield f'<li><i class="c-{each.name}"></i>{escape(each.words)}</li>'
         yield "</ul>\n"
     yield f"{section.chart}\n<details><summary>{LINES['table']}</summary>\n"
-    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(section.title)}"><table>\n<tr>'
+    yield f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(section.title)}"><table>\n<tr>'
     for head in section.heads:
         yield _cell("th", head, ' scope="col"')
     yield "</tr>\n"

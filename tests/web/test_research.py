@@ -10,19 +10,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
+from playwright.sync_api import sync_playwright
 
 from heldout.audit_words import SCRIPT_WORDS, TITLES
 from heldout.durable import locked
 from heldout.errors import ConflictError
 from heldout.pictures import fingerprint
 from heldout.records import ClaimRequest, ImageSubject, UrlSubject
-from tests.web.conftest import COLOURS, build_dataset, draw, file_of, make_settings, row, running
+from tests.web.conftest import COLOURS, ColourEncoder, build_dataset, draw, file_of, make_settings, row, running
 from tests.web.html import Element, read_page
+from tests.web.serving import CHROMIUM, free_socket, launch, serving
+from web.app import create_app
 from web.settings import Settings
 from web.survey import made, results, survey
 from web.surveying import Surveyor
@@ -113,7 +117,11 @@ def test_a_data_sets_page_says_who_is_opted_out_and_how(world: tuple[TestClient,
 
 def test_scripts_and_not_languages_are_told(world: tuple[TestClient, Settings]) -> None:
     page = page_of(world[0], "/research/sketches")
-    assert sorted(line[:2] for line in tables(page, "scripts")) == [["Cyrillic", "1"], ["Japanese", "1"], ["Latin", "1"]]
+    assert sorted(line[:2] for line in tables(page, "scripts")) == [
+        ["Cyrillic", "1"],
+        ["Japanese", "1"],
+        ["Latin", "1"],
+    ]
     assert not page.all("section", aria_labelledby="languages")
 
 
@@ -263,3 +271,43 @@ def test_a_damaged_data_set_is_told_of_and_the_others_are_counted(
         assert "shapes could not be counted" in page_of(client, "/research").text
         assert client.get("/research/sketches").status_code == 200
         assert client.get("/research/shapes").status_code == 404
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's package chromium")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_charts_are_accessible_and_fit_a_phone(world: tuple[TestClient, Settings], scheme: str) -> None:
+    _, settings = world
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    (name,) = results(settings.research_dir / "shapes")
+    app = create_app(settings, encoder=ColourEncoder())
+    complaints: list[str] = []
+    faults, wide = {}, []
+    with serving(app, free_socket()) as address, sync_playwright() as playwright:
+        browser = launch(playwright)
+        for width in (360, 1280):
+            context = browser.new_context(
+                base_url=address,
+                viewport={"width": width, "height": 800},
+                color_scheme="dark" if scheme == "dark" else "light",
+                bypass_csp=width == 360,
+            )
+            page = context.new_page()
+            page.on("console", lambda message: complaints.append(message.text))
+            page.on("requestfailed", lambda request: complaints.append(request.url))
+            for path in ("/research", "/research/shapes", f"/research/sketches/{name}"):
+                page.goto(path)
+                for summary in page.locator("summary").all():
+                    summary.click()
+                if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+                    wide.append((path, width))
+                assert page.locator("svg[role=img]").count() == page.locator("section.chart").count()
+                if width == 360:
+                    page.evaluate(axe)
+                    found = page.evaluate("axe.run(document)")["violations"]
+                    faults[path] = [(each["id"], [node["target"] for node in each["nodes"]]) for each in found]
+            context.close()
+        browser.close()
+    assert {path: found for path, found in faults.items() if found} == {}
+    assert wide == []
+    assert complaints == []
