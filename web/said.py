@@ -6,7 +6,7 @@ stays English: `said` is then None.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -44,9 +44,10 @@ def said(message: str) -> str | None:
 
 def _translated(message: str, depth: int) -> str | None:
     """The translation of the most particular sentence that the message fits."""
-    for pattern, translation in _sentences(words.language()):
-        if match := pattern.fullmatch(message):
-            values = match.groupdict()
+    for fixed, names, translation in _sentences(words.language()):
+        found = _values(message, fixed)
+        if found is not None:
+            values = dict(zip(names, found, strict=True))
             if depth:  # a message inside a message
                 values |= {
                     name: _translated(in_english(value), depth - 1) or value
@@ -57,24 +58,40 @@ def _translated(message: str, depth: int) -> str | None:
     return None
 
 
+def _values(message: str, fixed: Sequence[str]) -> list[str] | None:
+    """What stands between the fixed texts of a sentence; None if the message is not made from it.
+
+    Each text is looked for once, from left to right: however long the message, the time is in proportion.
+    """
+    first, last = fixed[0], fixed[-1]
+    if len(fixed) == 1:
+        return [] if message == first else None
+    at, end = len(first), len(message) - len(last)
+    if at > end or not (message.startswith(first) and message.endswith(last)):
+        return None
+    values = []
+    for text in fixed[1:-1]:
+        found = message.find(text, at, end)
+        if found < 0:
+            return None
+        values.append(message[at:found])
+        at = found + len(text)
+    return [*values, message[at:end]]
+
+
 def _fill(translation: str, values: Mapping[str, str]) -> str:
     return PLACE.sub(lambda place: values.get(place[1], ""), translation).replace("%%", "%")
 
 
 @cache
-def _sentences(language: str) -> list[tuple[re.Pattern[str], str]]:
-    """Pattern and translation of each sentence of the catalogue, those with the most fixed text first."""
+def _sentences(language: str) -> list[tuple[list[str], list[str], str]]:
+    """Fixed texts, names of values and translation of each sentence, those with the most fixed text first."""
     found = []
     for message in words.read_catalogue(language):
         if not message.string or message.fuzzy or message.pluralizable or message.context:
             continue
         pieces = PLACE.split(in_english(str(message.id)))  # text, name, text, name, ... text
-        fixed, names = pieces[::2], pieces[1::2]
+        fixed, names = [text.replace("%%", "%") for text in pieces[::2]], pieces[1::2]
         if sum(map(str.isalpha, "".join(fixed))) >= _MIN_LETTERS:
-            pattern = "".join(
-                re.escape(text.replace("%%", "%")) + (f"(?P<{name}>.*)" if name else "")
-                for text, name in zip(fixed, [*names, ""], strict=True)
-            )
-            found.append((sum(map(len, fixed)), re.compile(pattern, re.DOTALL), str(message.string)))
-    found.sort(key=lambda each: -each[0])
-    return [(pattern, translation) for _, pattern, translation in found]
+            found.append((fixed, names, str(message.string)))
+    return sorted(found, key=lambda each: -sum(map(len, each[0])))

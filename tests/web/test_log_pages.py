@@ -11,6 +11,7 @@ from heldout.records import ClaimRequest, ImageSubject, UrlSubject
 from registry.service import Registry
 from tests.web.html import Element, read_page
 from web.log_reading import LogView, kind_of
+from web.pages import STATIC_DIR
 
 HTML = {"accept": "text/html"}
 
@@ -152,3 +153,7 @@ def test_kinds_are_told_from_the_end_of_an_entry(own_site: TestClient) -> None:
     assert rest == 0
     assert [kind_of(data) for _, data in found] == ["list", "opt-out"]
     assert all(format_leaf(parse_leaf(data)) == data for _, data in found)
+
+
+def test_the_sites_own_scripts_are_under_30_kb_together() -> None:
+    assert sum(path.stat().st_size for path in STATIC_DIR.glob("*.js")) < 30_000

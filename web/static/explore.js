@@ -1,4 +1,4 @@
-// Buttons that check the log in this browser. The page has the words; what is checked, and how, is in log.js.
+// Buttons that check the log by log.js. The page has the words.
 
 import { hex, leafHash, openCheckpoint, parseKey, treeOf, verifyConsistency, verifyInclusion, verifyReceipt } from "./log.js";
 
@@ -12,11 +12,10 @@ const kept = (() => {
   }
 })();
 
-const fetched = async (path) => {
-  const answer = await fetch(path, { cache: "no-cache" }).catch(() => null);
+const read = async (path) => {
+  const answer = await fetch(`/log/${path}`, { cache: "no-cache" }).catch(() => null);
   return answer?.ok ? new Uint8Array(await answer.arrayBuffer()) : null;
 };
-const read = (path) => fetched(`/log/${path}`);
 const text = (bytes) => new TextDecoder().decode(bytes ?? new Uint8Array());
 
 const opened = async (note, keys, tell) => {
@@ -26,7 +25,7 @@ const opened = async (note, keys, tell) => {
   return checkpoint;
 };
 
-/** The newest checkpoint and its tree. It must extend the last one that this browser has checked. */
+/** The newest checkpoint and its tree; it must extend the last that this browser checked. */
 const newest = async (keys, tell) => {
   const note = text(await read("checkpoint"));
   const checkpoint = await opened(note, keys, tell);
@@ -59,8 +58,7 @@ const ways = {
     tell("extends", { older: local(older.size), newer: local(newer.size) });
   },
   receipt: async (panel, keys, tell) => {
-    const given = field(panel, "receipt")?.value || text(await fetched(panel.dataset.receipt));
-    const { claim, checkpoint, entries } = await verifyReceipt(given, keys);
+    const { claim, checkpoint, entries } = await verifyReceipt(field(panel, "receipt").value, keys);
     tell("signed", { n: local(checkpoint.size), name: checkpoint.origin });
     for (const entry of entries) tell("recorded", { index: local(entry.index), at: entry.at, type: entry.type });
     tell("whole", { claim });

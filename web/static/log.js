@@ -1,10 +1,10 @@
-// The log, checked in the browser: RFC 6962 trees, C2SP tiles and signed notes, receipts (docs/formats/log.md). What is
-// fetched is not trusted: all is computed up to a checkpoint that the visitor's own key verifies.
+// The log, checked in the browser as docs/formats/log.md says. Nothing fetched is trusted: all is computed, up to a
+// checkpoint signed by the visitor's own key.
 
 const TILE = 256;
 const utf8 = new TextEncoder();
 
-/** Refuses unless `is`: the page has words for each code. */
+/** Refuses unless `is`; pages have words for the codes. */
 const check = (is, code, values = {}) => {
   if (!is) throw Object.assign(new Error(code), { code, values });
 };
@@ -41,7 +41,7 @@ const rootOf = async (hashes) => {
   return nodeHash(await rootOf(hashes.slice(0, middle)), await rootOf(hashes.slice(middle)));
 };
 
-/** What `walk` makes of the hashes of a proof, all of them, from its end. */
+/** What `walk` makes of all hashes of a proof, from its end. */
 export const fromProof = async (proof, walk) => {
   const left = [...proof];
   const made = await walk(() => (check(left.length, "wrong-proof"), left.pop()));
@@ -49,7 +49,7 @@ export const fromProof = async (proof, walk) => {
   return made;
 };
 
-/** The root over a leaf; `sibling(start, end)` gives the hash of leaves beside the way to it. */
+/** The root over a leaf; `sibling(start, end)` hashes the leaves beside the way. */
 const rootOver = async (leaf, index, start, end, sibling) => {
   if (end - start === 1) return leaf;
   const middle = middleOf(start, end);
@@ -94,14 +94,14 @@ export const tilePath = (level, index, width = TILE) => {
   return `tile/${level ?? "entries"}/${name}${width < TILE ? `.p/${width}` : ""}`;
 };
 
-/** The tree of so many entries; `read` gives a file of the log by its path, or null. */
+/** The tree of so many entries; `read` gives a file of the log, or null. */
 export const treeOf = (size, read) => {
   const kept = new Map();
   const tile = async (level, index, cut) => {
     const width = Math.min(TILE, Math.floor(size / TILE ** (level ?? 0)) - index * TILE);
     const path = tilePath(level, index, width);
     if (!kept.has(path)) {
-      const bytes = (await read(path)) ?? (await read(tilePath(level, index))); // it may have become full since
+      const bytes = (await read(path)) ?? (await read(tilePath(level, index))); // full by now
       check(bytes, "missing", { path });
       kept.set(path, cut(bytes).slice(0, width));
     }
@@ -150,7 +150,7 @@ const isSigned = async (key, signature, text) => {
   return crypto.subtle.verify("Ed25519", imported, signature, utf8.encode(text));
 };
 
-/** The checkpoint in a note that the first of the keys signed, with those of the others that cosigned it. */
+/** The checkpoint of a note that the first key signed, with those of the others that cosigned it. */
 export const openCheckpoint = async (note, keys) => {
   const end = note.lastIndexOf("\n\n");
   const text = note.slice(0, end + 1);
@@ -182,7 +182,7 @@ const canonical = (value) => {
   return `{${Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`)}}`;
 };
 
-/** What a receipt proves, by the log's key. That what happened could happen, `heldout verify` checks besides. */
+/** What a receipt proves. That what happened could happen, `heldout verify` checks besides. */
 export const verifyReceipt = async (text, keys) => {
   let receipt;
   try {
