@@ -35,6 +35,7 @@ NO_RULE: Final = -1
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _OPTED_OUT: Final = 0  # preference code of train-ai=n
 _GRANTED: Final = 1  # of train-ai=y
+_PLACES: Final[tuple[TableName, ...]] = ("prefix", "host")
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ class Rules:
     """Entries of one preference, ready to be asked."""
 
     def __init__(self, tables: Mapping[TableName, pa.Table]) -> None:
-        """Load entries: of each table all that are in force, sorted as the list has them."""
-        self.tables = tables
-        """The entries themselves."""
+        """Load entries: of each table all that are in force, sorted as the list has them; in one piece, not copied."""
+        self.tables = {name: tables[name] for name in _PLACES}
+        """The entries about hosts and folders themselves."""
         self._entries = {name: _Entries.of(table) for name, table in tables.items()}
         prefixes, hosts = self._entries["prefix"], self._entries["host"]
         self._addresses = AddressIndex(
@@ -159,7 +160,8 @@ class ExclusionList(Rules):
     def __init__(
         self,
         version: StoredVersion,
-        tables: Mapping[TableName, pa.Table],
+        excluding: Mapping[TableName, pa.Table],
+        granting: Mapping[TableName, pa.Table],
         min_assurance: Assurance,
         as_of: date | None,
     ) -> None:
@@ -167,10 +169,6 @@ class ExclusionList(Rules):
         self._version = version
         self.min_assurance = min_assurance
         self.as_of = as_of
-        excluding, granting = (
-            {name: _in_force(table, preference, min_assurance, as_of) for name, table in tables.items()}
-            for preference in (_OPTED_OUT, _GRANTED)
-        )
         super().__init__(excluding)
         self.grants = Rules(granting)
         """The entries with the preference `train-ai=y`, to be asked as the list is. One excludes nothing, and takes
@@ -228,14 +226,20 @@ class ExclusionList(Rules):
     def _load(
         cls, stored: StoredVersion, doubts: Doubts, min_assurance: Assurance, as_of: date | None
     ) -> "ExclusionList":
-        parts: dict[TableName, list[pa.Table]] = {name: [schema.empty_table()] for name, schema in SCHEMAS.items()}
+        # File by file, and column by column where they become one: memory holds the entries in force, and one copy of
+        # one column, never the whole list twice.
+        parts = {preference: _Parts() for preference in (_OPTED_OUT, _GRANTED)}
+        ends = _Parts()
         for name, file in sorted(stored.manifest.files.items()):
-            parts[table_of(name)].append(_read_file(stored, name, file, doubts))
-        tables = {name: pa.concat_tables(part) for name, part in parts.items()}
-        for name, table in tables.items():
-            check_sorted(table, name)
+            table = _read_file(stored, name, file, doubts)
+            check_sorted(table, table_of(name))
+            ends.add(table_of(name), pa.concat_tables([table[:1], table[1:][-1:]]))
+            for preference, part in parts.items():
+                part.add(table_of(name), _in_force(table, preference, min_assurance, as_of))
+        for kind, table in ends.joined().items():
+            check_sorted(table, kind)
         stored = replace(stored, doubts=(*stored.doubts, *doubts.reasons))
-        return cls(stored, tables, min_assurance, as_of)
+        return cls(stored, parts[_OPTED_OUT].joined(), parts[_GRANTED].joined(), min_assurance, as_of)
 
     @property
     def version(self) -> StoredVersion:
@@ -246,6 +250,32 @@ class ExclusionList(Rules):
     def doubts(self) -> tuple[str, ...]:
         """Why not to trust this list; empty unless that was allowed."""
         return self._version.doubts
+
+
+class _Parts:
+    """Tables that come in parts."""
+
+    def __init__(self) -> None:
+        self._columns: dict[TableName, dict[str, list[pa.Array]]] = {
+            name: {column: [] for column in schema.names} for name, schema in SCHEMAS.items()
+        }
+
+    def add(self, name: TableName, part: pa.Table) -> None:
+        for column, chunks in self._columns[name].items():
+            chunks.extend(part[column].chunks)
+
+    def joined(self) -> dict[TableName, pa.Table]:
+        """Each in one piece; the parts are used up."""
+        return {name: self._join(SCHEMAS[name], self._columns.pop(name)) for name in SCHEMAS}
+
+    def _join(self, schema: pa.Schema, columns: dict[str, list[pa.Array]]) -> pa.Table:
+        whole = []
+        for name in schema.names:
+            chunks = columns.pop(name)
+            column = pa.chunked_array(chunks, schema.field(name).type)
+            chunks.clear()
+            whole.append(column.combine_chunks())
+        return pa.table(whole, schema=schema)
 
 
 @dataclass(frozen=True)

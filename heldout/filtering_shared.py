@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from heldout.exclusion import ExclusionList
@@ -59,11 +60,15 @@ def sharing(exclusions: ExclusionList) -> Iterator[SharedList]:
         else:
             file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="heldout-list-"))
             path = Path(file.name)
+        written: dict[tuple[int, int], tuple[int, int]] = {}
         for buffer in buffers:
-            file.write(bytes(-file.tell() % _ALIGNMENT))
-            start = file.tell()
-            file.write(buffer.raw())
-            spans.append((start, file.tell() - start))
+            with buffer.raw() as data:
+                place = np.frombuffer(data, np.uint8).__array_interface__["data"][0], data.nbytes
+                if place not in written:  # a table and its index share columns
+                    file.write(bytes(-file.tell() % _ALIGNMENT))
+                    written[place] = file.tell(), data.nbytes
+                    file.write(data)
+            spans.append(written[place])
             buffer.release()
         file.flush()
         buffers.clear()

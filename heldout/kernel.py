@@ -125,6 +125,9 @@ def _digest_of(canonical: str) -> int:
     return int.from_bytes(urls.key_digest(canonical)[:8])
 
 
+_EDGES_AT_ONCE = 1 << 20
+
+
 class KeyIndex:
     """Where a key stands in sorted keys, in a memory access or two per query."""
 
@@ -133,9 +136,11 @@ class KeyIndex:
         self._keys = np.ascontiguousarray(keys, dtype=np.uint64)
         # About four keys a bucket: SHA-256 spreads them evenly.
         self._bits = min(max(int(np.log2(max(len(keys), 1))) - 2, 1), 30)
-        edges = np.arange(1, 1 << self._bits, dtype=np.uint64) << np.uint64(64 - self._bits)
-        inner = np.searchsorted(self._keys, edges)
-        self._starts = np.concatenate(([0], inner, [len(keys)])).astype(np.int64)
+        self._starts = np.zeros((1 << self._bits) + 1, np.int64)
+        self._starts[-1] = len(keys)
+        for first in range(1, 1 << self._bits, _EDGES_AT_ONCE):
+            edges = np.arange(first, min(first + _EDGES_AT_ONCE, 1 << self._bits), dtype=np.uint64)
+            self._starts[first : first + len(edges)] = np.searchsorted(self._keys, edges << np.uint64(64 - self._bits))
 
     def find(self, queries: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """(q,) int64 positions of (q,) uint64 queries; -1 where absent."""

@@ -34,8 +34,10 @@ def answers(exclusions: ExclusionList) -> dict[str, Any]:
         "pdq": exclusions.lookup_pdq(pdq, np.array([100], np.uint8)),
         **{f"granted {kind}": found for kind, found in exclusions.grants.lookup_urls(addresses).items()},
     }
-    said = {name: [found.rule, found.assurance, found.since, found.unreadable] for name, found in matches.items()}
-    return {name: [values.tolist() for values in found] for name, found in said.items()}
+    return {
+        name: [values.tolist() for values in (found.rule, found.assurance, found.since, found.unreadable)]
+        for name, found in matches.items()
+    }
 
 
 def answers_of(shared: SharedList) -> tuple[dict[str, Any], bool]:
