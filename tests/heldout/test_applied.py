@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -69,6 +68,7 @@ class World:
     vkey: str
     receipts: dict[str, dict[str, Any]]
     """By what happened."""
+    downloads: Downloads
 
     def ask(
         self, name: str, mode: str = "log", report: Report | None = None, receipt: dict[str, Any] | None = None
@@ -79,15 +79,14 @@ class World:
         if mode == "list":
             stored = verify_current(self.held, now=None, name=find_version(self.held, report.manifest_sha256))
             version = ListAtHand.of_folder(stored)
-        with ExitStack() as stack:
-            if mode in {"site", "log at hand"}:
-                downloads, base = stack.enter_context(Downloads()), base_url(str(self.site))
-                log = LogAtHand.of_site(downloads, base, Verifier.parse(self.vkey))
-                if mode == "site":
-                    scratch = self.site.parent / "scratch"
-                    scratch.mkdir(exist_ok=True)
-                    version = ListAtHand.of_site(downloads, base, bytes.fromhex(report.manifest_sha256), scratch)
-            return was_applied(report, receipt or self.receipts[name], self.vkey, version=version, log=log)
+        base = base_url(str(self.site))
+        if mode in {"site", "log at hand"}:
+            log = LogAtHand.of_site(self.downloads, base, Verifier.parse(self.vkey))
+        if mode == "site":
+            scratch = self.site.parent / "scratch"
+            scratch.mkdir(exist_ok=True)
+            version = ListAtHand.of_site(self.downloads, base, bytes.fromhex(report.manifest_sha256), scratch)
+        return was_applied(report, receipt or self.receipts[name], self.vkey, version=version, log=log)
 
 
 def play(registry: Registry) -> dict[str, str]:
@@ -119,7 +118,7 @@ def play(registry: Registry) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("applied")
-    with Registry.prepare(folder / "state", origin=ORIGIN) as registry:
+    with Registry.prepare(folder / "state", origin=ORIGIN) as registry, Downloads() as downloads:
         ids = play(registry)
         old = {f"old {name}": registry.receipt(ids[name]) for name in ("held", "withdrawn", "grant", "quarantined")}
         submit(registry, url(100))
@@ -135,7 +134,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         registry.withdraw(ids["kept"], reason="by-claimant")
         registry.publish()
         receipts = {name: registry.receipt(claim) for name, claim in ids.items()} | old
-        yield World(registry.public_dir, held, result.report, registry.vkey, receipts)
+        yield World(registry.public_dir, held, result.report, registry.vkey, receipts, downloads)
 
 
 MODES = ["log", "log at hand", "list", "site"]
