@@ -9,8 +9,19 @@ from fastapi.testclient import TestClient
 from heldout.records import ClaimRequest, UrlSubject
 from tests.web.accounts import sign_in
 from tests.web.conftest import COPY
+from tests.web.html import read_page
 from tests.web.test_claim_pages import HTML, tick
-from web import account_contexts, basket_contexts, contexts, lab_contexts, log_contexts, prove_contexts, research_contexts
+from web import (
+    account_contexts,
+    basket_contexts,
+    contexts,
+    dispute_contexts,
+    lab_contexts,
+    log_contexts,
+    prove_contexts,
+    research_contexts,
+    review_contexts,
+)
 from web.pages import TEMPLATES_DIR, Pages
 from web.settings import Settings
 from web.survey import survey
@@ -29,6 +40,7 @@ PAGES: dict[str, type] = {
     "account.html": account_contexts.AccountPage,
     "delete_account.html": account_contexts.DeleteAccountPage,
     "claim.html": contexts.ClaimPage,
+    "evidence.html": contexts.EvidencePage,
     "prove.html": prove_contexts.ProvePage,
     "labs.html": lab_contexts.LabsPage,
     "versions.html": lab_contexts.VersionsPage,
@@ -38,6 +50,11 @@ PAGES: dict[str, type] = {
     "entry.html": log_contexts.EntryPage,
     "checkpoints.html": log_contexts.CheckpointsPage,
     "check_receipt.html": log_contexts.CheckReceiptPage,
+    "dispute.html": dispute_contexts.FileDisputePage,
+    "dispute_status.html": dispute_contexts.DisputeStatusPage,
+    "disputes.html": dispute_contexts.DisputesPage,
+    "review.html": review_contexts.ReviewPage,
+    "review_case.html": review_contexts.CasePage,
     "research.html": research_contexts.ResearchPage,
     "research_dataset.html": research_contexts.DatasetPage,
 }
@@ -70,11 +87,13 @@ def _names_used(template: str, locals_: set[str]) -> set[str]:
         if other and other not in {"base.html", "_icons.html", "_check.html"}:
             used |= _names_used(other, locals_)
     # Names that a page sets before including a part: the part's loop variables, the imported shapes.
-    return (
-        used
-        - {"icon", "checking", "card", "commands", "here", "line"}
-        - SET_BEFORE.get(template, set())
-    )
+    return used - {"icon", "checking", "card", "commands", "here", "line"} - SET_BEFORE.get(template, set())
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """With a reviewer."""
+    return settings.model_copy(update={"reviewers": "jane@mail.example"})
 
 
 @pytest.fixture
@@ -99,6 +118,7 @@ def test_the_context_of_each_rendered_page_is_its_dataclass(
         own_site.post("/search/compare", data={"with": "shapes@1:0", "seen": COPY}),
         own_site.get(f"/claims/{claim_id}/done"),
         own_site.get(f"/claims/{claim_id}"),
+        own_site.get(f"/claims/{claim_id}/evidence"),
         own_site.get("/labs"),
         own_site.get("/labs/versions"),
         own_site.get("/about"),
@@ -116,7 +136,11 @@ def test_the_context_of_each_rendered_page_is_its_dataclass(
         own_site.get("/sign-in/nothing"),
     ]
     sign_in(own_site, settings.state_dir, "jane@mail.example")
-    rendered += [own_site.get("/account"), own_site.get("/account/delete")]
+    form = dict(read_page(own_site.get(f"/claims/{claim_id}/dispute").text).one("main").one("form").fields())
+    wanted = form | {"basis": "mine", "statement": "I drew this, and I can show it."}
+    filed = own_site.post(f"/claims/{claim_id}/dispute", data=wanted).headers["location"]
+    rendered += [own_site.get(path) for path in ("/account", "/account/delete", f"/claims/{claim_id}/dispute")]
+    rendered += [own_site.get(path) for path in (filed, "/disputes", "/review", f"/review/{claim_id}")]
     seen = {}
     for answer in rendered:
         context = dict(answer.context)  # type: ignore[attr-defined]

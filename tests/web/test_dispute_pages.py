@@ -26,7 +26,7 @@ REASON = "The layered file was shown to us."
 
 @pytest.fixture
 def site(settings: Settings, open_site: Callable[[Settings], TestClient]) -> TestClient:
-    return open_site(settings.model_copy(update={"reviewers": "Ria@mail.example, rob@mail.example"}))
+    return open_site(settings.model_copy(update={"reviewers": "rob@mail.example,ria@mail.example"}))
 
 
 @pytest.fixture

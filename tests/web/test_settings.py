@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from registry.limits import Limits
+from registry.quarantine import Thresholds
 from web.settings import Settings
 
 GOOD = {"environment": "production", "secret": "x" * 40, "base_url": "https://heldout.example"}
@@ -82,3 +84,17 @@ def test_mail_goes_into_files_in_development_and_nowhere_unless_told_in_producti
     settings = Settings.model_validate(told)
     assert settings.mail_url == told["mail"]
     assert "secret-word" not in repr(settings)
+
+
+def test_reviewers_are_addresses_as_accounts_have_them() -> None:
+    assert Settings(reviewers=" Ria@Mail.example, rob@mail.example,").reviewers == "ria@mail.example,rob@mail.example"
+    assert Settings().reviewers == ""
+    for wrong in ("ria", "ria@mail.example; rob@mail.example", "@mail.example"):
+        with pytest.raises(ValidationError, match="HELDOUT_REVIEWERS"):
+            Settings(reviewers=wrong)
+
+
+def test_limits_and_thresholds_are_what_the_registry_thinks_best() -> None:
+    assert Settings().limits == Limits()
+    assert Settings().thresholds == Thresholds()
+    assert Settings(daily_subjects=5, common_picture_sites=7).limits.subjects == 5
