@@ -3,7 +3,7 @@
  *
  * The reference is heldout/urls.py ("heldout-url/1", docs/formats/url-canonicalisation.md). This file takes the *plain*
  * addresses: an ordinary host, and a path and query of which every byte is either kept or percent-encoded; these are
- * nearly all in real data sets. Everything it is not sure of (ports, credentials, dot segments, hosts that are numeric,
+ * nearly all in real data sets. Everything it is not sure of (odd ports, credentials, dot segments, hosts that are numeric,
  * non-ASCII or punycode, backslashes, control characters, bytes that are no UTF-8) it hands back with status
  * NEEDS_REFERENCE. So it can be slower than hoped, but it cannot disagree: that is its whole contract, and
  * tests/heldout/test_kernel.py holds both against each other on vectors and on fuzzed input.
@@ -79,6 +79,7 @@ static void sha256_block(uint32_t h[8], const uint8_t *p)
 typedef struct {
     uint8_t bytes[MAX_KEY + 128];
     size_t length;   /* of the key */
+    size_t n_host;   /* of its host, where the key has no port */
     size_t n_blocks; /* 64-byte blocks after padding */
     Py_ssize_t row;
 } message;
@@ -294,10 +295,12 @@ static int is_tracking(const uint8_t *piece, size_t length)
 
 /* Writes the canonical key of a plain address; 0: the reference must decide. `out` holds MAX_KEY bytes: a byte becomes
  * three at the most, and the scheme's seven are gone. */
-static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out)
+static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out, size_t *n_host)
 {
-    if (n > MAX_PLAIN || n < 8 || memcmp(url, "http", 4)) return 0;
-    size_t i = 4 + (url[4] == 's');
+    if (n > MAX_PLAIN || n < 8) return 0;
+    for (int k = 0; k < 4; k++)
+        if (lower(url[k]) != (uint8_t) "http"[k]) return 0;
+    size_t i = 4 + (lower(url[4]) == 's');
     if (memcmp(url + i, "://", 3)) return 0;
     i += 3;
 
@@ -317,7 +320,10 @@ static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out)
         if (o - label == 4 && !memcmp(out + label, "xn--", 4)) return 0; /* punycode may be invalid */
     }
     if (o == label || out[label] < 'a' || out[label] > 'z') return 0;
-    if (i < n && url[i] != '/' && url[i] != '?' && url[i] != '#') return 0; /* port, credentials, backslash, ... */
+    *n_host = o;
+    if (n - i >= 3 && !memcmp(url + i, ":80", 3)) i += 3;
+    else if (n - i >= 4 && !memcmp(url + i, ":443", 4)) i += 4;
+    if (i < n && url[i] != '/' && url[i] != '?' && url[i] != '#') return 0; /* ports, credentials, backslash, ... */
 
     /* Path. */
     if (i == n || url[i] != '/') out[o++] = '/';
@@ -375,7 +381,14 @@ static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out)
 
 typedef struct { uint64_t start; uint32_t length; uint8_t rank; } span;
 typedef struct { uint32_t tag, place; } slot; /* place: number of the text, plus 1; 0 is free */
-typedef struct { const uint8_t *text; span *spans; slot *slots; uint64_t mask; } text_set;
+typedef struct {
+    const uint8_t *text;
+    span *spans;
+    slot *slots;
+    uint64_t mask;
+    uint64_t *sketch; /* bits of what may be there: nearly all that is not is known by one of them */
+    int sketch_shift;
+} text_set;
 typedef struct {
     uint64_t key[2];
     uint8_t *host_text, *prefix_text;
@@ -414,6 +427,29 @@ static uint64_t sip13(const uint64_t key[2], const uint8_t *p, size_t n)
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
+/* Where a text is in a sketch, by a hash of a few cycles. Texts can be chosen to collide here; they then cost what they
+ * would without the sketch. */
+static inline uint64_t sketched(const text_set *set, const uint8_t *p, size_t n)
+{
+    const uint64_t prime = 0x9E3779B97F4A7C15ULL;
+    uint64_t hash = n, word = 0;
+    const size_t whole = n & ~(size_t)7;
+    for (size_t i = 0; i < whole; i += 8) {
+        memcpy(&word, p + i, 8);
+        hash = (hash ^ word) * prime;
+        hash ^= hash >> 32;
+    }
+    if (n >= 8) memcpy(&word, p + n - 8, 8);
+    else memcpy(&word, p, n);
+    return ((hash ^ word) * prime) >> set->sketch_shift;
+}
+
+static inline int may_hold(const text_set *set, const uint8_t *p, size_t n)
+{
+    const uint64_t bit = sketched(set, p, n);
+    return set->sketch[bit >> 6] >> (bit & 63) & 1;
+}
+
 /* The slot of this text, or the free one where it belongs. */
 static slot *slot_of(const text_set *set, uint64_t hash, const uint8_t *p, size_t n)
 {
@@ -426,9 +462,10 @@ static slot *slot_of(const text_set *set, uint64_t hash, const uint8_t *p, size_
     }
 }
 
-static inline const span *find_text(const text_set *set, uint64_t hash, const uint8_t *p, size_t n)
+static inline const span *find_text(const text_set *set, const uint64_t key[2], const uint8_t *p, size_t n)
 {
-    const slot *s = slot_of(set, hash, p, n);
+    if (!may_hold(set, p, n)) return NULL;
+    const slot *s = slot_of(set, sip13(key, p, n), p, n);
     return s->place ? set->spans + (s->place - 1) : NULL;
 }
 
@@ -440,6 +477,8 @@ static void insert_text(text_set *set, const uint64_t key[2], uint32_t number)
     if (s->place) return; /* the first of equal ones stays */
     s->tag = (uint32_t)(hash >> 32);
     s->place = number + 1;
+    const uint64_t bit = sketched(set, set->text + new->start, new->length);
+    set->sketch[bit >> 6] |= (uint64_t)1 << (bit & 63);
 }
 
 /* Whether a host is an IP address: digits and dots, or in brackets. No host rule covers one. */
@@ -451,15 +490,16 @@ static int is_address(const uint8_t *host, size_t n)
     return 1;
 }
 
-static int64_t host_rule(const places *all, const uint8_t *host, size_t n, uint64_t hash)
+static int64_t host_rule(const places *all, const uint8_t *host, size_t n)
 {
     const span *best = NULL;
     if (is_address(host, n)) return -1;
-    for (const uint8_t *end = host + n, *dot; (dot = memchr(host, '.', (size_t)(end - host)));) {
-        const span *found = find_text(&all->hosts, hash, host, (size_t)(end - host));
+    size_t end = n;
+    while (end && host[end - 1] != '.') end--; /* a last label alone is no host */
+    for (size_t start = 0; start < end; start++) {
+        const span *found = find_text(&all->hosts, all->key, host + start, n - start);
         if (found && (!best || found->rank > best->rank)) best = found; /* the nearest of equal ones */
-        host = dot + 1;
-        hash = sip13(all->key, host, (size_t)(end - host));
+        while (host[start] != '.') start++;
     }
     return best ? best - all->hosts.spans : -1;
 }
@@ -474,18 +514,28 @@ static int64_t prefix_rule(const places *all, const uint8_t *key, size_t n, size
     for (size_t i = authority + 1; i <= end && n_segments < MAX_PREFIX_SEGMENTS; i++) {
         if ((i < end && key[i] != '/') || key[i - 1] == '/' || (i == end && is_cut)) continue;
         n_segments++;
-        const span *found = find_text(&all->prefixes, sip13(all->key, key, i), key, i);
+        const span *found = find_text(&all->prefixes, all->key, key, i);
         if (found && (!best || found->rank >= best->rank)) best = found;
     }
     return best ? best - all->prefixes.spans : -1;
 }
 
-/* Which rules cover a canonical key. */
-static void match_key(const places *all, const uint8_t *key, size_t n, int64_t *prefix, int64_t *host)
+/* Which rules cover a canonical key of `n` bytes, whose host and whose authority are so long. */
+static void match_key(const places *all, const uint8_t *key, size_t n, size_t n_host, size_t authority,
+                      int64_t *prefix, int64_t *host)
 {
-    *prefix = *host = -1;
+    *host = all->hosts.spans ? host_rule(all, key, n_host) : -1;
+    *prefix = all->prefixes.spans && find_text(&all->authorities, all->key, key, authority)
+                  ? prefix_rule(all, key, n, authority)
+                  : -1;
+}
+
+/* The same for a key of which that is not known; for anything else nothing does. */
+static void match_any_key(const places *all, const uint8_t *key, size_t n, int64_t *prefix, int64_t *host)
+{
     const uint8_t *slash = memchr(key, '/', n);
-    if (!slash) return; /* no key at all */
+    *prefix = *host = -1;
+    if (!slash) return;
     const size_t authority = (size_t)(slash - key);
     size_t n_host = authority;
     if (authority && key[authority - 1] != ']')
@@ -494,11 +544,7 @@ static void match_key(const places *all, const uint8_t *key, size_t n, int64_t *
                 n_host = i;
                 break;
             }
-    const uint64_t hash = sip13(all->key, key, n_host);
-    if (all->hosts.spans) *host = host_rule(all, key, n_host, hash);
-    if (all->prefixes.spans &&
-        find_text(&all->authorities, n_host == authority ? hash : sip13(all->key, key, authority), key, authority))
-        *prefix = prefix_rule(all, key, n, authority);
+    match_key(all, key, n, n_host, authority, prefix, host);
 }
 
 /* ---- over Arrow buffers ------------------------------------------------------------------------------------------ */
@@ -526,6 +572,12 @@ static inline int64_t offset_at(const uint8_t *offsets, Py_ssize_t i, int wide)
     return v;
 }
 
+/* Once hashed: the processor has by then put away what was written byte by byte, and reads it in words without a wait. */
+static inline void match_message(const places *all, const message *m, int64_t *prefix, int64_t *host)
+{
+    if (all) match_key(all, m->bytes, m->length, m->n_host, m->n_host, prefix + m->row, host + m->row);
+}
+
 /* Returns the number of rows left to the reference; -1 when the offsets are not those of `data`. */
 static Py_ssize_t digest_rows(const uint8_t *offsets, int wide, const uint8_t *data, int64_t data_length,
                               const uint8_t *validity, Py_ssize_t first, Py_ssize_t n, uint64_t *out, uint8_t *status,
@@ -544,19 +596,20 @@ static Py_ssize_t digest_rows(const uint8_t *offsets, int wide, const uint8_t *d
         }
         int64_t from = offset_at(offsets, at, wide), to = offset_at(offsets, at + 1, wide);
         if (from < 0 || to < from || to > data_length) return -1;
-        size_t length = plain_key(data + from, (size_t)(to - from), next->bytes);
+        size_t length = plain_key(data + from, (size_t)(to - from), next->bytes, &next->n_host);
         if (!length) {
             status[row] = NEEDS_REFERENCE;
             left++;
             continue;
         }
         status[row] = DONE;
-        if (all) match_key(all, next->bytes, length, prefix + row, host + row);
         next->length = length;
         next->row = row;
         pad(next);
         if (waiting) {
             hash_pair(waiting, next, out);
+            match_message(all, waiting, prefix, host);
+            match_message(all, next, prefix, host);
             waiting = NULL;
             next = pool;
         } else {
@@ -564,7 +617,10 @@ static Py_ssize_t digest_rows(const uint8_t *offsets, int wide, const uint8_t *d
             next = pool + 1;
         }
     }
-    if (waiting) hash_pair(waiting, NULL, out);
+    if (waiting) {
+        hash_pair(waiting, NULL, out);
+        match_message(all, waiting, prefix, host);
+    }
     return left;
 }
 
@@ -631,10 +687,13 @@ static void free_places(places *all)
     free(all->prefix_text);
     free(all->hosts.spans);
     free(all->hosts.slots);
+    free(all->hosts.sketch);
     free(all->prefixes.spans);
     free(all->prefixes.slots);
+    free(all->prefixes.sketch);
     free(all->authorities.spans);
     free(all->authorities.slots);
+    free(all->authorities.sketch);
     free(all);
 }
 
@@ -653,7 +712,11 @@ static int reserve(text_set *set, int64_t n, const uint8_t *text)
     set->mask = size - 1;
     set->spans = calloc((size_t)n, sizeof *set->spans);
     set->slots = calloc((size_t)size, sizeof *set->slots);
-    return set->spans && set->slots;
+    int bits = 6; /* 16 to 32 a text */
+    while (((uint64_t)1 << bits) < 16 * (uint64_t)n) bits++;
+    set->sketch = calloc((size_t)1 << (bits - 6), sizeof *set->sketch);
+    set->sketch_shift = 64 - bits;
+    return set->spans && set->slots && set->sketch;
 }
 
 /* The texts of an Arrow array with 64-bit offsets; `ends_in_slash`: without that slash, those without one left out.
@@ -786,8 +849,8 @@ static PyObject *match(PyObject *self, PyObject *args)
             bad = 1;
             break;
         }
-        match_key(all, (const uint8_t *)data.buf + from, (size_t)(to - from), (int64_t *)prefix.buf + row,
-                  (int64_t *)host.buf + row);
+        match_any_key(all, (const uint8_t *)data.buf + from, (size_t)(to - from), (int64_t *)prefix.buf + row,
+                      (int64_t *)host.buf + row);
     }
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&host);
