@@ -99,8 +99,9 @@ class Rules:
         """The entries about hosts and folders themselves."""
         self._entries = {name: _Entries.of(table) for name, table in tables.items()}
         prefixes, hosts = self._entries["prefix"], self._entries["host"]
+        self._keys = tables["url"]["key"].to_numpy()
         self._addresses = AddressIndex(
-            tables["url"]["key"].to_numpy(),
+            self._keys,
             (tables["prefix"]["prefix"], prefixes.assurance),
             (tables["host"]["host"], hosts.assurance),
         )
@@ -119,6 +120,17 @@ class Rules:
     def has_pdq(self) -> bool:
         """Whether any picture can be met by its PDQ, so that pictures are worth decoding."""
         return len(self._pdq_rows) > 0
+
+    @property
+    def url_entries(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+        """Keys of addresses, ascending; assurance and day of each. Not copied."""
+        return self._keys, self._entries["url"].assurance, self._entries["url"].since
+
+    @property
+    def file_entries(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+        """(n, 32) SHA-256 of pictures' files, ascending, some repeatedly; assurance and day of each."""
+        rows, images = self._sha256_index.rows, self._entries["image"]
+        return self._sha256_index.digests, images.assurance[rows], images.since[rows]
 
     def lookup_urls(self, urls: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> dict[Kind, Matches]:
         """Entries of addresses, under each of `ADDRESS_KINDS`.
@@ -306,8 +318,8 @@ class _DigestIndex:
         digests = fixed_bytes(column.drop_null(), 32)
         words = digests.view(">u8").astype(np.uint64)
         order = np.lexsort((-assurance[rows].astype(np.int16), words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
-        self._rows = rows[order]
-        self._digests = digests[order]
+        self.rows = rows[order]
+        self.digests = digests[order]
         self._first = words[order, 0]
 
     def lookup(self, digests: Sequence[bytes | None]) -> npt.NDArray[np.int64]:
@@ -320,8 +332,8 @@ class _DigestIndex:
         for offset in range(int((end - start).max(initial=0))):  # once, but for equal entries
             open_ = np.flatnonzero((start + offset < end) & (rule[asked] == NO_RULE))
             candidates = start[open_] + offset
-            same = (self._digests[candidates] == wanted[open_]).all(axis=1)
-            rule[np.asarray(asked)[open_[same]]] = self._rows[candidates[same]]
+            same = (self.digests[candidates] == wanted[open_]).all(axis=1)
+            rule[np.asarray(asked)[open_[same]]] = self.rows[candidates[same]]
         return rule
 
 

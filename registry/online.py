@@ -9,22 +9,23 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from heldout.errors import NotFoundError
 from heldout.exclusion import ExclusionList
-from heldout.list_tables import TableName, fixed_bytes
 from heldout.lookup_records import GRANTED, OPTED_OUT
 from heldout.stored import verify_published
 from registry.ranges import RangeSpace
 
 MARKER: Final = Path("metadata") / "timestamp.json"
 """The last file that publishing writes, below the list's folder."""
+
+_Digests = TypeVar("_Digests", npt.NDArray[np.uint8], npt.NDArray[np.uint64])
+_Codes = npt.NDArray[np.uint8]
+_Days = npt.NDArray[np.int32]
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +41,12 @@ class OnlineList:
     @classmethod
     def of(cls, exclusions: ExclusionList) -> Self:
         """Make the ranges of a list."""
-        urls, url_codes = _told(exclusions, "url")
-        keys, since = urls["key"].to_numpy(), _days(urls)
-        if len(exclusions.grants.tables["url"]):  # they follow the opt-outs
+        keys, codes, since = _told(exclusions.url_entries, exclusions.grants.url_entries)
+        if len(exclusions.grants.url_entries[0]):  # they follow the opt-outs
             order = np.argsort(keys, kind="stable")
-            keys, url_codes, since = keys[order], url_codes[order], since[order]
-        images, image_codes = _told(exclusions, "image")
-        has_file = pc.is_valid(images["sha256"])
-        files = images.filter(has_file)
-        digests = fixed_bytes(files["sha256"], 32)
-        spaces = {
-            "url": RangeSpace("url", keys, url_codes, since),
-            "sha256": RangeSpace.of_digests("sha256", digests, image_codes[has_file.to_numpy()], _days(files)),
-        }
+            keys, codes, since = keys[order], codes[order], since[order]
+        files = _told(exclusions.file_entries, exclusions.grants.file_entries)
+        spaces = {"url": RangeSpace("url", keys, codes, since), "sha256": RangeSpace.of_digests("sha256", *files)}
         return cls(exclusions, spaces)
 
     @property
@@ -112,13 +106,11 @@ class OnlineLists:
         return self._held
 
 
-def _told(exclusions: ExclusionList, name: TableName) -> tuple[pa.Table, npt.NDArray[np.uint8]]:
-    """A table's entries, opt-outs and then grants, and what a line of a range says of each."""
-    parts = [(exclusions.tables[name], OPTED_OUT), (exclusions.grants.tables[name], GRANTED)]
-    codes = [np.add(table["assurance"].to_numpy(), codes.start, dtype=np.uint8) for table, codes in parts]
-    return pa.concat_tables([table for table, _ in parts if len(table)] or [parts[0][0]]), np.concatenate(codes)
-
-
-def _days(table: pa.Table) -> npt.NDArray[np.int32]:
-    days: npt.NDArray[np.int32] = table["since"].cast(pa.int32()).to_numpy()
-    return days
+def _told(
+    opted_out: tuple[_Digests, _Codes, _Days], granted: tuple[_Digests, _Codes, _Days]
+) -> tuple[_Digests, _Codes, _Days]:
+    """Entries, opt-outs and then grants, and what a line of a range says of each."""
+    codes = [np.add(opted_out[1], OPTED_OUT.start, dtype=np.uint8), np.add(granted[1], GRANTED.start, dtype=np.uint8)]
+    if not len(granted[0]):  # as nearly always: nothing is copied but one byte an entry
+        return opted_out[0], codes[0], opted_out[2]
+    return np.concatenate([opted_out[0], granted[0]]), np.concatenate(codes), np.concatenate([opted_out[2], granted[2]])

@@ -65,7 +65,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     413: {"description": "Too many lines, or too many bytes.", **_PROBLEM},
     422: {"description": "Something that does not fit, and what.", **_PROBLEM},
     429: {"description": "Without a key: asked too much. Never with a key. `Retry-After` says when.", **_PROBLEM},
-    503: {"description": "No list has been published here yet.", **_PROBLEM},
+    503: {"description": "No list is at hand here yet.", **_PROBLEM},
 }
 
 MinAssurance = Annotated[Assurance, Query(description="Leave out what is proved less well than this.")]
@@ -264,7 +264,7 @@ def newest(lists: OnlineLists) -> OnlineList:
     try:
         return lists.newest()
     except NotFoundError as error:
-        detail = "No list has been published here yet, so nothing can be looked up. Ask again later."
+        detail = "No list is at hand here yet, so nothing can be looked up. Ask again later."
         raise HTTPException(503, detail, headers={"Retry-After": "30"}) from error
 
 

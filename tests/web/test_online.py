@@ -398,3 +398,41 @@ def test_a_damaged_list_leaves_the_old_one_answering(own_site: TestClient, setti
     path.write_bytes(whole)
     assert lists.refresh()
     assert bits(own_site, OPTED_OUT, FREE) == [True, True]
+
+
+def described(site: TestClient) -> dict[tuple[str, str], dict[str, Any]]:
+    """(method, path) of the operations about the list, as described."""
+    return {
+        (method, path): operation
+        for path, methods in site.get("/v1/openapi.json").json()["paths"].items()
+        for method, operation in methods.items()
+        if "list" in operation.get("tags", [])
+    }
+
+
+def test_everything_is_described_and_every_example_runs(site: TestClient) -> None:
+    operations = described(site)
+    assert set(operations) == {
+        ("post", "/api/v2/query/urls/"),
+        ("post", "/v1/check"),
+        ("post", "/v1/check/bulk"),
+        ("get", "/v1/range"),
+        ("get", "/v1/range/{prefix}"),
+        ("get", "/v1/range/sha256/{prefix}"),
+    }
+    n_run = 0
+    for (method, path), operation in operations.items():
+        assert operation["description"]
+        assert {"200", "503"} <= operation["responses"].keys()
+        content = operation.get("requestBody", {}).get("content", {})
+        assert bool(content) == (method == "post")
+        for media_type, form in content.items() or [("", {})]:
+            for example in form.get("examples", {"": {"value": ""}}).values():
+                value = example["value"]
+                sent = (value if media_type == "text/plain" else json.dumps(value)).encode()
+                headers = {"content-type": media_type} if media_type else {}
+                answer = site.request(method, path.format(prefix="a"), content=sent, headers=headers)
+                assert answer.status_code == 200, (path, answer.text)
+                assert answer.headers["content-type"].partition(";")[0] in operation["responses"]["200"]["content"]
+                n_run += 1
+    assert n_run == 8
