@@ -118,6 +118,11 @@ def test_list_goes_stale(registry: Registry, server: Server, tmp_path: Path) -> 
         ExclusionList.open(tmp_path / "list", now=later)
 
 
+def flips(data: bytes) -> Iterator[bytes]:
+    for position in range(0, len(data), max(1, len(data) // 12)):
+        yield data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+
+
 def test_every_altered_byte_of_an_update_is_refused(registry: Registry, server: Server, tmp_path: Path) -> None:
     registry.submit(claim_of("https://art.example/1.jpg"))
     registry.publish()
@@ -126,18 +131,64 @@ def test_every_altered_byte_of_an_update_is_refused(registry: Registry, server: 
     registry.publish()
     probe = Server(registry.public_dir)
     shutil.copytree(tmp_path / "list", tmp_path / "probe", symlinks=True)
-    pull_from(probe, tmp_path, to="probe")
+    assert pull_from(probe, tmp_path, to="probe").n_deltas == 1
     served = sorted({path for path in probe.asked if (registry.public_dir / path).is_file()})
-    assert len(served) >= 8
-    for path in served:
-        good = (registry.public_dir / path).read_bytes()
-        for position in range(0, len(good), max(1, len(good) // 12)):
-            server.altered = {path: good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :]}
+    assert len(served) == 7
+    (delta,) = (path for path in served if path.endswith(".delta"))
+    for path in set(served) - {delta}:
+        for changed in flips((registry.public_dir / path).read_bytes()):
+            server.altered = {path: changed}
             with pytest.raises(VerificationError):
                 pull_from(server, tmp_path)
             assert ExclusionList.open(tmp_path / "list").version.manifest.version == 1, path
-    server.altered = {}
-    assert pull_from(server, tmp_path).manifest.version == 2
+    server.altered = {delta: next(flips((registry.public_dir / delta).read_bytes()))}
+    result = pull_from(server, tmp_path)
+    assert (result.manifest.version, result.n_deltas) == (2, 0)
+    assert result.delta_doubt is not None
+
+
+def test_every_altered_byte_of_what_a_delta_is_fetched_instead_of_is_refused(
+    registry: Registry, server: Server, tmp_path: Path
+) -> None:
+    registry.submit(claim_of("https://art.example/1.jpg"))
+    registry.publish()
+    pull_from(server, tmp_path)
+    registry.submit(claim_of("https://art.example/2.jpg", images=(IMAGE,)))
+    registry.publish()
+    (delta,) = (registry.public_dir / "list" / "files").glob("*.delta")
+    delta.unlink()
+    probe = Server(registry.public_dir)
+    shutil.copytree(tmp_path / "list", tmp_path / "probe", symlinks=True)
+    pull_from(probe, tmp_path, to="probe")
+    files = sorted({path for path in probe.asked if path.endswith(".parquet")})
+    assert len(files) == 2
+    for path in files:
+        for changed in flips((registry.public_dir / path).read_bytes()):
+            server.altered = {path: changed}
+            with pytest.raises(VerificationError):
+                pull_from(server, tmp_path)
+            assert ExclusionList.open(tmp_path / "list").version.manifest.version == 1, path
+
+
+def test_a_lab_that_missed_many_versions_goes_through_their_deltas(
+    registry: Registry, server: Server, tmp_path: Path
+) -> None:
+    registry.submit(claim_of(*(f"https://art.example/{n}" for n in range(900))))
+    registry.publish()
+    pull_from(server, tmp_path)
+    claims = []
+    for n in range(6):
+        claims.append(registry.submit(claim_of(f"https://art.example/new/{n}", images=(IMAGE,))))
+        if n == 3:
+            registry.withdraw(claims[1].id, reason="by-claimant")
+        registry.publish()
+    server.asked.clear()
+    result = pull_from(server, tmp_path)
+    assert (result.n_deltas, result.delta_doubt, result.manifest.version) == (6, None, 7)
+    assert not any(path.endswith(".parquet") for path in server.asked)
+    urls = [f"https://art.example/new/{n}" for n in range(6)]
+    found = ExclusionList.open(tmp_path / "list").lookup_urls(urls)["url"].found.tolist()
+    assert found == [True, False, True, True, True, True]
 
 
 def test_older_state_is_a_rollback(registry: Registry, server: Server, tmp_path: Path) -> None:
