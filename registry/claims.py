@@ -141,6 +141,22 @@ def get_claim(session: Session, claim_id: str) -> Claim:
     return record
 
 
+def pictures_of(session: Session, claim_id: str, *, limit: int) -> list[ImageDigest]:
+    """The first pictures of a claim, in its order; they are public in the log.
+
+    Raises:
+        NotFoundError: no such claim.
+    """
+    _row(session, claim_id)
+    rows = session.scalars(
+        select(SubjectRow)
+        .where(SubjectRow.claim_id == claim_id, SubjectRow.kind == "image")
+        .order_by(SubjectRow.position)
+        .limit(limit)
+    )
+    return [ImageDigest(row.pdq, row.quality, row.sha256) for row in rows if row.pdq and row.quality is not None]
+
+
 def list_claims(session: Session, account_id: str, *, cursor: str | None = None, limit: int = MAX_PAGE) -> ClaimPage:
     """An account's claims, newest first, a page at a time.
 

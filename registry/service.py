@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from heldout.checkpoint import Checkpoint, Verifier
 from heldout.errors import AccessError, HeldoutError, InputError
+from heldout.leaves import ImageDigest
 from heldout.receipts import receipt_to_json
 from heldout.records import Assurance, Claim, ClaimPage, ClaimPreview, ClaimRequest, Sample
 from registry import claims, transitions, versions
@@ -22,6 +23,7 @@ from registry.accounts import Accounts
 from registry.admission import admit
 from registry.baskets import Baskets
 from registry.claim_secrets import ClaimSecrets
+from registry.claim_versions import InLists, SizeOf, versions_of
 from registry.coverage import Coverage, CoverageIndex
 from registry.db import fold_write_ahead_log, make_engine, make_sessions, transaction
 from registry.disputing import Disputing
@@ -275,6 +277,16 @@ class Registry:
         """As `registry.versions.log_index_of`."""
         with transaction(self._reading) as session:
             return versions.log_index_of(session, log_size)
+
+    def versions_of_claim(self, claim_id: str, size_of: SizeOf) -> InLists | None:
+        """As `registry.claim_versions.versions_of`."""
+        with transaction(self._reading) as session:
+            return versions_of(session, claim_id, size_of)
+
+    def pictures_of_claim(self, claim_id: str, *, limit: int) -> list[ImageDigest]:
+        """The first pictures of a claim, as the log has them: anybody may know. Raises NotFoundError."""
+        with transaction(self._reading) as session:
+            return claims.pictures_of(session, claim_id, limit=limit)
 
     def ask_witnesses(self) -> WitnessReport | None:
         """Have the checkpoint cosigned, as `WitnessClient.cosign`."""

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Final, TypedDict, Unpack
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from heldout.errors import HeldoutError, InputError, NotFoundError
-from heldout.fingerprints import PDQ_BYTES
+from heldout.fingerprints import MATCH_DISTANCE, PDQ_BYTES
 from heldout.records import Copy, DatasetInfo, Evidence, Group, Hit, HitLabel, Sample, SearchFilters, SearchResult
 from indexer.generation import Generation
+from search.copies import is_busy
 from search.cursor import Cursor, format_cursor, parse_cursor, question_digest
 from search.filters import OptedOut, column_masks, not_opted_out, notes_of
 from search.links import Links
@@ -36,6 +38,8 @@ from search.urls import answer_site, answer_url
 
 DEFAULT_K: Final = 50
 MAX_K: Final = 500
+MAX_SHOWING: Final = 8
+"""Samples near to a picture that are looked at for one to show it by."""
 
 
 class PageOptions(TypedDict, total=False):
@@ -166,6 +170,21 @@ class SearchEngine:
         if webp is None:
             raise NotFoundError(f"sample {sample_id} of {dataset} has no picture: show its address and caption instead")
         return webp, opened.number
+
+    def showing(self, pdq: npt.NDArray[np.uint8]) -> tuple[list[Sample | None], dict[str, int]]:
+        """For each of some pictures, by their PDQ ((n, 32) uint8), a sample that shows it and has a thumbnail.
+
+        Returns:
+            (samples, None where there is none; data set -> generation they are from).
+        """
+        found: list[Sample | None] = [None] * len(pdq)
+        with self._releases.lease() as snapshot:
+            for generation in snapshot.current.values() if len(pdq) else ():
+                for position, (ids, _) in enumerate(generation.search_pdq(pdq, MATCH_DISTANCE)):
+                    if found[position] is None:
+                        near = generation.samples(ids[:MAX_SHOWING].tolist())
+                        found[position] = next((each for each in near if each.status == "ok" and is_busy(each)), None)
+            return found, {name: generation.number for name, generation in snapshot.current.items()}
 
     def _answer(
         self, door: str, question: str | bytes, answer: Callable[[Reading], Answer], options: PageOptions

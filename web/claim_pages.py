@@ -11,11 +11,12 @@ from heldout.checkpoint import Verifier, open_checkpoint, to_base64
 from heldout.errors import HeldoutError, NotFoundError
 from heldout.receipts import receipt_from_json, verify_receipt
 from heldout.records import Claim
+from web.claim_pictures import pictures_of_claim
 from web.contexts import ClaimFacts, ClaimPage, DonePage
-from web.deps import MailerDep, PagesDep, RegistryDep, SettingsDep
+from web.deps import EngineDep, MailerDep, PagesDep, RegistryDep, SettingsDep
+from web.dispute_words import dispute_box
 from web.visitors import VisitorDep
-from web.words import gettext as _
-from web.words import gettext_noop, ngettext
+from web.words import gettext, gettext_noop, ngettext
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,19 @@ STATES = {
     "rejected": gettext_noop("rejected"),
     "disputed": gettext_noop("in force, and disputed by somebody"),
     "quarantined": gettext_noop("held for review"),
+}
+ROLES = {
+    "artist": gettext_noop("the artist"),
+    "representative": gettext_noop("somebody who represents the artist"),
+    "estate": gettext_noop("the artist\u2019s estate or heir"),
+    "organisation": gettext_noop("an organisation that holds the rights"),
+}
+ASSURANCES = {
+    "declared": gettext_noop("declared, not checked"),
+    "account": gettext_noop("proved by a profile"),
+    "host": gettext_noop("proved by the site"),
+    "credential": gettext_noop("proved by Content Credentials"),
+    "reviewed": gettext_noop("looked at by a reviewer"),
 }
 
 
@@ -70,13 +84,23 @@ def done(
 
 
 @routes.get("/claims/{claim_id}")
-def show_claim(request: Request, claim_id: str, pages: PagesDep, registry: RegistryDep) -> HTMLResponse:
+def show_claim(
+    *,
+    request: Request,
+    claim_id: str,
+    pages: PagesDep,
+    engine: EngineDep,
+    registry: RegistryDep,
+    visitor: VisitorDep,
+) -> HTMLResponse:
     """A claim and its receipt, checked as a stranger would."""
     found = registry.claim(claim_id)
+    disputes = dispute_box(registry, found, visitor)
     try:
         receipt = receipt_from_json(registry.receipt(claim_id))
     except NotFoundError:  # not sequenced yet
-        page = ClaimPage(claim_facts(found, is_logged=False), found.notes, 0, "", "", registry.vkey, [])
+        facts = claim_facts(found, is_logged=False)
+        page = ClaimPage(facts, found.notes, 0, "", "", registry.vkey, [], [], disputes)
         return pages.render(request, "claim.html", page)
     verify_receipt(receipt, registry.vkey)
     checkpoint = open_checkpoint(receipt.checkpoint, Verifier.parse(registry.vkey))
@@ -88,6 +112,8 @@ def show_claim(request: Request, claim_id: str, pages: PagesDep, registry: Regis
         checkpoint=receipt.checkpoint,
         verification_key=registry.vkey,
         entries=[(entry.index, len(entry.proof)) for entry in receipt.entries],
+        pictures=pictures_of_claim(registry, engine, claim_id),
+        disputes=disputes,
     )
     return pages.render(request, "claim.html", page)
 
@@ -108,11 +134,10 @@ def claim_facts(claim: Claim, *, is_logged: bool) -> ClaimFacts:
         state=claim.state,
         state_words=state_in_words(claim),
         assurance=claim.assurance,
-        acting_as=claim.acting_as,
+        assurance_words=gettext(ASSURANCES[claim.assurance]),
+        acting_as_words=gettext(ROLES[claim.acting_as]),
         received_at=claim.received_at,
-        n_addresses=claim.n_url_subjects,
-        n_pictures=claim.n_image_subjects,
-        places=places_in_words(claim),
+        what=covered_in_words(claim),
         is_grant=claim.preference == "train-ai=y",
         positions=", ".join(map(str, claim.log_indices)) if is_logged else "",
         receipt_href=f"/v1/receipts/{claim.id}" if is_logged else "",
@@ -123,8 +148,24 @@ def claim_facts(claim: Claim, *, is_logged: bool) -> ClaimFacts:
 def state_in_words(claim: Claim) -> str:
     """The state of a claim or, where its subjects differ, of how many."""
     if len(claim.subject_states) < 2:
-        return _(STATES[claim.state])
-    return ", ".join(f"{n:,} {_(STATES[state])}" for state, n in claim.subject_states.items())
+        return gettext(STATES[claim.state])
+    return ", ".join(f"{n:,} {gettext(STATES[state])}" for state, n in claim.subject_states.items())
+
+
+def covered_in_words(claim: Claim) -> str:
+    """What a claim covers."""
+    said = []
+    if claim.n_image_subjects:
+        said.append(
+            ngettext(
+                "%(n)s picture file, and copies of it anywhere",
+                "%(n)s picture files, and copies of them anywhere",
+                claim.n_image_subjects,
+            )
+        )
+    if claim.n_url_subjects:
+        said.append(ngettext("%(n)s address", "%(n)s addresses", claim.n_url_subjects))
+    return "; ".join([*said, *filter(None, [places_in_words(claim)])])
 
 
 def places_in_words(claim: Claim) -> str:
@@ -140,5 +181,5 @@ def places_in_words(claim: Claim) -> str:
 def publishing_words(publish: Literal["auto", "off"]) -> str:
     """When labs get it."""
     if publish == "auto":
-        return _("A few seconds later it is in the signed list that AI labs take from here.")
-    return _("It is in the next signed list that AI labs take from here, as soon as that is published.")
+        return gettext("A few seconds later it is in the signed list that AI labs take from here.")
+    return gettext("It is in the next signed list that AI labs take from here, as soon as that is published.")

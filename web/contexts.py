@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from web.dispute_contexts import DisputeBox
 from web.narrowing import Narrowing
 
 OptedOut = Literal["none", "some", "all"]
@@ -199,16 +200,48 @@ class ClaimFacts:
     state: str
     state_words: str
     assurance: str
-    acting_as: str
+    assurance_words: str
+    acting_as_words: str
     received_at: datetime
-    n_addresses: int
-    n_pictures: int
-    places: str
-    """Sites and profiles, in words; or empty."""
+    what: str
+    """What it covers, in words."""
     is_grant: bool
     positions: str
     receipt_href: str
     receipt_name: str
+
+
+@dataclass(frozen=True)
+class ClaimPicture:
+    """A picture of a claim, as a data set has it."""
+
+    src: str
+    alt: str
+    unsafe: bool
+
+
+@dataclass(frozen=True)
+class EvidencePage:
+    """`/claims/{id}/evidence`: what was claimed, when, where that is proved, and how to check it."""
+
+    claim: ClaimFacts
+    meaning: str
+    """What is known of who spoke."""
+    notes: list[str]
+    in_lists: str
+    """Versions of the list it is in, in words."""
+    pictures: list[ClaimPicture]
+    fingerprints: list[tuple[str, int]]
+    """PDQ and quality of the first of its pictures."""
+    n_fingerprints: int
+    origin: str
+    tree_size: int
+    root_hash: str
+    checkpoint: str
+    verification_key: str
+    receipt_sha256: str
+    page_url: str
+    pdf_href: str
 
 
 @dataclass(frozen=True)
@@ -245,6 +278,8 @@ class ClaimPage:
     verification_key: str
     entries: list[tuple[int, int]]
     """Log position and number of hashes in its proof, per entry."""
+    pictures: list[ClaimPicture]
+    disputes: DisputeBox
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from heldout.receipts import verify_receipt
 from registry.service import Registry
 from registry.sign_in import MAX_LINKS_PER_CLIENT, MAX_LINKS_PER_EMAIL
 from tests.web.accounts import HTML, WORK, bearer, csrf_of, link_of, mails, page, sign_in
+from tests.web.test_claim_pages import confirm_form, fields, post
 from web.settings import Settings
 from web.visitors import HOME, client_digest, safe_path
 
@@ -402,20 +403,16 @@ def test_a_claim_moves_into_an_account_with_its_secret_which_then_ends(site: Tes
 
 def test_opting_out_while_signed_in_makes_it_ones_own(site: TestClient, settings: Settings) -> None:
     sign_in(site, settings.state_dir, JANE)
-    shown = site.post("/opt-out", data={"address": "https://jane.example/a.jpg"}, headers=HTML)
-    form = dict(re.findall(r'name="(address|seal)" value="([^"]+)"', shown.text))
-    done = site.post("/opt-out/confirm", data={**form, "scope": "address", "acting_as": "artist"}, headers=HTML)
+    done = post(site, "/opt-out", fields(confirm_form(site, [("address", "https://jane.example/a.jpg")])))
     assert "secret" not in done.headers["location"]
     text = page(site, done.headers["location"]).text
-    assert "your account" in text
+    assert "among your opt-outs" in text
     assert "private address" not in text
     assert "1 address" in page(site, "/account").text
 
 
 def test_opting_out_without_an_account_gives_a_private_address_once(site: TestClient) -> None:
-    shown = site.post("/opt-out", data={"address": "https://jane.example/a.jpg"}, headers=HTML)
-    form = dict(re.findall(r'name="(address|seal)" value="([^"]+)"', shown.text))
-    done = site.post("/opt-out/confirm", data={**form, "scope": "address", "acting_as": "artist"}, headers=HTML)
+    done = post(site, "/opt-out", fields(confirm_form(site, [("address", "https://jane.example/a.jpg")])))
     place = done.headers["location"]
     (private,) = [a.text for a in page(site, place).all("a", class_="address")]
     assert "Take this opt-out back" in page(site, private.removeprefix("http://testserver")).text
