@@ -78,6 +78,8 @@ def _iter_sources(inputs: Iterable[Path], out: Path) -> Iterator[tuple[str, Path
                 for source in sorted(path.rglob("*"))
                 if is_shard(source) and out not in source.resolve().parents and not _is_emitted(source, path)
             ]
+            if not found and out in {path.resolve(), *path.resolve().parents}:
+                raise InputError(f"{path} is the output folder, or lies in it: give another folder with -o")
             if not found:
                 raise InputError(f"{path} holds no {_WANTED} file: give the folder of the shards")
             yield from ((source.relative_to(path).as_posix(), source) for source in found)

@@ -1,8 +1,10 @@
 """One shard of a filter run, or a pair of them, whole or not at all."""
 
+import errno
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Final
 
 from heldout.durable import remove_parts, replacing
 from heldout.errors import HeldoutError, UnavailableError
@@ -17,6 +19,8 @@ from heldout.filtering_plan import Job, Source
 from heldout.filtering_tar import filter_tar
 from heldout.filtering_text import filter_text
 from heldout.report import FilteredShard, sha256_file
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def filter_job(
@@ -37,8 +41,9 @@ def filter_job(
         return error
     except OSError as error:
         remove_outputs(job, out, options)
-        where = error.filename or job.sources[0].path
-        return UnavailableError(f"{where}: {error.strerror}: check the disk and run again")
+        # A disk that is full is the output's, and the error does not say which file it is about.
+        where = error.filename or (out if error.errno in _FULL else job.sources[0].path)
+        return UnavailableError(f"{where}: {error.strerror}, at {job.name}: check the disk and run again")
     return shards
 
 

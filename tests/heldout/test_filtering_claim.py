@@ -131,3 +131,11 @@ def test_damaged_record_of_runs_is_no_licence_to_replace(pulled: Path, shards: P
     (tmp_path / "out" / ".heldout" / "run.json").write_bytes(b"{}")
     with pytest.raises(InputError, match="cannot be read"):
         filter_shards([shards], tmp_path / "out", FilterOptions(pulled))
+
+
+def test_output_folder_that_is_the_input_folder_is_said_to_be(pulled: Path, shards: Path) -> None:
+    before = outputs(shards)
+    for out in (shards, shards.parent):
+        with pytest.raises(InputError, match=r"is the output folder, or lies in it"):
+            filter_shards([shards], out, FilterOptions(pulled))
+    assert outputs(shards) == before
