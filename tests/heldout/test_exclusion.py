@@ -133,6 +133,40 @@ def test_entries_weaker_than_asked_for_are_left_out(tmp_path: Path, level: int) 
     assert exclusions.lookup_pdq(pdq, np.full(5, 99, np.uint8)).found.tolist() == [i >= level for i in range(5)]
 
 
+def test_each_kind_of_rule_about_addresses_is_found_with_what_it_says(tmp_path: Path) -> None:
+    places = [
+        PlaceRule("jane.example", "host", since=date(2026, 11, 5)),
+        PlaceRule("shop.example/jane/", "account"),
+        PlaceRule("free.example", "host", preference=1),
+    ]
+    site = Site().publish([UrlRule("https://cdn.jane.example/1")], [], places)
+    pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
+    exclusions = ExclusionList.open(tmp_path / "list")
+    urls = ["http://cdn.jane.example/1", "https://Shop.example/jane?p=2", "https://free.example/", None, "x"]
+    found = exclusions.lookup_urls(urls)
+    assert {kind: matches.found.tolist() for kind, matches in found.items()} == {
+        "url": [True, False, False, False, False],
+        "prefix": [False, True, False, False, False],
+        "host": [True, False, False, False, False],
+    }
+    assert all(matches.unreadable.tolist() == [False] * 4 + [True] for matches in found.values())
+    assert (found["host"].since_date(0), ASSURANCES[found["host"].assurance[0]]) == (date(2026, 11, 5), "host")
+    assert exclusions.grants.lookup_urls(urls)["host"].found.tolist() == [False, False, True, False, False]
+    strict = ExclusionList.open(tmp_path / "list", min_assurance="host", as_of=date(2026, 11, 4))
+    assert strict.counts == {"url": 0, "prefix": 0, "host": 0, "image": 0}
+    assert strict.grants.counts["host"] == 1
+
+
+def test_grants_are_asked_as_the_list_is(tmp_path: Path) -> None:
+    urls = [UrlRule("https://art.example/1.jpg", preference=1), UrlRule("https://art.example/2.jpg")]
+    images = [ImageRule(some_pdq(1), sha256=bytes(32), preference=1), ImageRule(some_pdq(2))]
+    grants = opened(tmp_path, urls, images).grants
+    assert grants.lookup_urls([rule.url for rule in urls])["url"].found.tolist() == [True, False]
+    assert grants.lookup_sha256([bytes(32), b"\1" * 32]).found.tolist() == [True, False]
+    pdq = np.concatenate([orientations(rule.pdq) for rule in images])
+    assert grants.lookup_pdq(pdq, np.full(2, 99, np.uint8)).found.tolist() == [True, False]
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 9), st.integers(0, 4)), max_size=12),

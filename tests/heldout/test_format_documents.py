@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from heldout.delta_files import DELTA_FORMAT
 from heldout.filtering import FilterOptions, filter_shards
 from heldout.fingerprints import MATCH_DISTANCE, MIN_QUALITY
-from heldout.list_tables import IMAGE_COLUMNS, URL_COLUMNS
+from heldout.list_tables import SCHEMAS
 from heldout.report import PREDICATE_TYPE
 from heldout.urls import canonical_key
 from tests.heldout.conftest import URLS
@@ -29,9 +30,9 @@ def read_list(pulled: Path, *keys: str) -> subprocess.CompletedProcess[str]:
 def test_independent_reader_finds_what_we_find(pulled: Path) -> None:
     done = read_list(pulled, *(canonical_key(rule.url) for rule in URLS), "else.example/")
     assert done.stdout.splitlines() == [
-        "version 1, {'image': 2, 'url': 2}",
-        "excluded since 2026-11-01 (declared): art.example/1.jpg",
-        "excluded since 2026-11-01 (host): art.example/2.jpg?w=1",
+        "version 1, {'host': 0, 'image': 2, 'prefix': 0, 'url': 2}",
+        "excluded by url since 2026-11-01 (declared): art.example/1.jpg",
+        "excluded by url since 2026-11-01 (host): art.example/2.jpg?w=1",
         "not listed: else.example/",
     ]
 
@@ -46,10 +47,12 @@ def test_independent_reader_refuses_a_changed_proof(pulled: Path) -> None:
 def test_list_document_names_every_field_and_column(site: Site) -> None:
     text = (FORMATS / "exclusion-list.md").read_text()
     manifest = json.loads(site.manifest)
-    for name in {*manifest, *manifest["log"], *manifest["files"]["images.parquet"], *URL_COLUMNS, *IMAGE_COLUMNS}:
+    columns = {column for schema in SCHEMAS.values() for column in schema.names}
+    for name in {*manifest, *manifest["log"], *manifest["files"]["images.parquet"], *columns}:
         assert f"`{name}`" in text, name
     assert f"at most {MATCH_DISTANCE} of 256 bits, and both qualities are at least {MIN_QUALITY}" in text
     assert json.dumps(manifest["format"]) in text
+    assert json.dumps(DELTA_FORMAT) in text
 
 
 def test_report_document_names_every_field(pulled: Path, tmp_path: Path) -> None:
