@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from heldout.errors import AccessError, ConflictError, InputError, NotFoundError, TooOftenError
@@ -35,6 +36,7 @@ REFUSED_SPAN: Final = timedelta(days=90)
 MAX_PAGE: Final = 100
 MIN_STATEMENT_CHARS: Final = 20
 
+_KEY_USED = "this idempotency key was used for another dispute: make a new key for a new request"
 _CURSOR = re.compile(r"([0-9]{1,11})-([0-9a-z]{1,64})", re.ASCII)
 
 
@@ -97,8 +99,11 @@ def file(
         answer_due_at=at + deadlines.answer,
         decide_due_at=at + deadlines.decide,
     )
-    session.add(row)
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError as error:  # the key, for another claim at the same moment
+        raise ConflictError(_KEY_USED) from error
     change_state(session, claim.id, "disputed", reason="counter-claim", now=now, positions=positions)
     owe(session, row.id, "claimant", "filed", now=now)
     return row
@@ -299,7 +304,7 @@ def _check_brakes(session: Session, claim_id: str, account_id: str, now: datetim
 def _same(earlier: DisputeRow, request: DisputeRequest) -> DisputeRow:
     theirs = (earlier.claim_id, earlier.basis, earlier.statement)
     if theirs != (request.claim, request.basis, _statement(request.statement)):
-        raise ConflictError("this idempotency key was used for another dispute: make a new key for a new request")
+        raise ConflictError(_KEY_USED)
     return earlier
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from web.contexts import ClaimFacts
+from web.dispute_contexts import DisputeBox
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class ManagePage:
 
     claim: ClaimFacts
     notes: list[str]
+    disputes: DisputeBox
     may_change: bool
     is_withdrawn: bool
     secret: str

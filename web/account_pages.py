@@ -15,6 +15,7 @@ from registry.service import Registry
 from web.account_contexts import AccountPage, ClaimLine, DeleteAccountPage, KeyLine, ManagePage
 from web.claim_pages import claim_facts, claim_href, places_in_words, state_in_words
 from web.deps import SAME_ORIGIN, PagesDep, RegistryDep, SettingsDep
+from web.dispute_words import dispute_box
 from web.said import sentence
 from web.visitors import HOME, Visitor, VisitorDep, sign_out_browser, to_sign_in
 
@@ -202,6 +203,7 @@ def _manage_page(registry: Registry, claim_id: str, visitor: Visitor | None, sec
     return ManagePage(
         claim=claim_facts(claim, is_logged=bool(claim.log_indices)),
         notes=claim.notes,
+        disputes=dispute_box(registry, claim, visitor, secret if may_by_secret else ""),
         may_change=may_by_account or may_by_secret,
         is_withdrawn=claim.state == "withdrawn",
         secret=secret if may_by_secret else "",

@@ -254,7 +254,7 @@ def _case_page(
         decisions=[
             DecisionLine(each.at, each.outcome, each.reason or gettext("Erased.")) for each in reversed(case.decisions)
         ],
-        outcomes=[] if claim.state == "withdrawn" else _outcomes(claim),
+        outcomes=[] if claim.state == "withdrawn" else _outcomes(case),
         seen=max((each.id for each in case.decisions), default=0),
         csrf=visitor.csrf,
         problem=sentence(str(error)) if error is not None else "",
@@ -274,15 +274,16 @@ def _facts(case: Case) -> list[tuple[str, str]]:
     ]
 
 
-def _outcomes(claim: Claim) -> list[tuple[str, str]]:
+def _outcomes(case: Case) -> list[tuple[str, str]]:
     """What makes sense in the states the claim's subjects are in."""
-    states = claim.subject_states
+    states = case.claim.subject_states
+    is_left_over = bool(states.get("disputed")) and not any(each.state == "open" for each in case.disputes)
     fitting: dict[ClaimOutcome, bool] = {
-        "release": any(states.get(state) for state in ("quarantined", "rejected", "disputed")),
+        "release": is_left_over or any(states.get(state) for state in ("quarantined", "rejected")),
         "reject": any(states.get(state) for state in ("pending", "in_force", "disputed", "quarantined")),
         "quarantine": any(states.get(state) for state in ("pending", "in_force", "disputed")),
-        "assure": claim.assurance != "reviewed",
-        "unassure": True,
+        "assure": case.claim.assurance != "reviewed",
+        "unassure": any(each.assurance == "reviewed" for each in case.subjects),
     }
     return [(code, gettext(words)) for code, words in CLAIM_OUTCOMES.items() if fitting[code]]
 
@@ -309,7 +310,7 @@ def _subjects(engine: SearchEngine, claim: Claim, subjects: list[ShownSubject]) 
                     text=each.text or gettext("(erased)"),
                     thumbnail=href,
                     state_words=gettext(STATES[each.state]),
-                    why=_reason(each.reason),
+                    why="" if each.state == "disputed" else _reason(each.reason),
                     assurance=each.assurance,
                     where=where,
                 )

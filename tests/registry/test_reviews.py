@@ -121,7 +121,7 @@ def test_a_decision_about_what_changed_meanwhile_is_refused(registry: Registry, 
     registry.reviewing.decide_dispute(made.id, "refuse", reason=REASON)
     for outcome in ("uphold", "refuse"):
         with pytest.raises(ConflictError, match="look at it again"):
-            registry.reviewing.decide_dispute(made.id, outcome, reason=REASON)  # type: ignore[arg-type]
+            registry.reviewing.decide_dispute(made.id, outcome, reason=REASON)
     registry.reviewing.decide_claim(claim.id, "quarantine", reason=REASON, seen=1)
     with pytest.raises(ConflictError, match="meanwhile"):
         registry.reviewing.decide_claim(claim.id, "release", reason=REASON, seen=1)

@@ -208,5 +208,19 @@ def test_forms_need_their_token_and_the_right_person(site: TestClient, someone: 
         crossed = {"sec-fetch-site": "cross-site", **HTML}
         assert browser.post(target, data=data, headers=crossed).status_code == 403
     assert "open" in page(site, path).one("h1").text
-    assert page(site, "/disputes/nothing", status=404)
-    assert page(site, "/claims/nothing/dispute", status=404)
+    for nothing in ("/disputes/nothing", "/claims/nothing/dispute"):
+        assert "There is nothing here" in page(site, nothing, status=404).text
+
+
+def test_a_claims_own_page_leads_to_its_disputes(site: TestClient, someone: Callable[[str], TestClient]) -> None:
+    made = claim(site)
+    manage = f"/claims/{made['id']}/manage?secret={made['secret']}"
+    assert not page(site, manage).all("a", href=f"/claims/{made['id']}/dispute")
+    path = file(someone("jane@mail.example"), made)
+    private = page(site, manage).one("section", aria_labelledby="disputes")
+    assert private.all("a", href=f"{path}?secret={made['secret']}")
+    assert "waits for your answer" in private.text
+    public = page(site, f"/claims/{made['id']}")
+    assert public.one("section", aria_labelledby="disputes").all("a", href=path)
+    assert made["secret"] not in str(public)
+    assert public.all("a", href=f"/claims/{made['id']}/dispute")
