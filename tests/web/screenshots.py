@@ -1,21 +1,21 @@
 """`python -m tests.web.screenshots`: every page of the site over the bundled collection, as PNG files.
 
-At 360 and 1280 px, light and dark. The index is made once, below `var/`, and made anew when pictures or model change.
+At 360 and 1280 px, light and dark, in English, and in the light in Spanish too (`-es`). The index is made once, below
+`var/`, and made anew when pictures or model change. The way through the pages is `tests.web.walk`.
 """
 
 import argparse
 import hashlib
-import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.web.serving import address_of, free_socket, launch, serving
+from tests.web.walk import REVIEWER, Walk
 from web.app import create_app
 from web.demo import COLLECTION, DATASET, FORMATS, INPUTS, MODEL
 from web.settings import Settings
@@ -24,10 +24,9 @@ ROOT = Path(__file__).parents[2]
 WIDTHS = {360: 740, 1280: 900}
 """Width to height of the window, in CSS pixels."""
 SCHEMES = ("light", "dark")
-QUERY = "castle"
-ARTIST = "Jose+Hevia"
-
-Step = Callable[[Page], None]
+LANGUAGES = {"en": SCHEMES, "es": ("light",)}
+PLENTY = 100_000
+"""Of what is limited by the day: all visitors here come from one address."""
 
 
 def main() -> int:
@@ -52,10 +51,16 @@ def main() -> int:
             publish="auto",
             publish_delay_s=0.1,
             suggestions=COLLECTION / "queries.json",
+            reviewers=REVIEWER,
+            research_every_s=0,
+            daily_claims=PLENTY,
+            daily_subjects=PLENTY,
+            daily_disputes=PLENTY,
         )
         with serving(create_app(settings), bound) as address:
             browser = launch(playwright)
-            for path in take_all(browser, address, options.out, set(filter(None, options.only.split(",")))):
+            only = set(filter(None, options.only.split(",")))
+            for path in take_all(browser, address, Path(state), options.out, only):
                 print(path)  # noqa: T201 - a command
             browser.close()
     return 0
@@ -73,27 +78,28 @@ def index_collection(model: Path) -> Path:
     return datasets
 
 
-def take_all(browser: Browser, address: str, out: Path, only: set[str]) -> list[Path]:
-    """Walk the artist's way at each width and in each scheme, taking every page."""
-    taken = []
-    for width, height in WIDTHS.items():
-        for scheme in SCHEMES:
-            context = browser.new_context(
-                base_url=address,
-                viewport={"width": width, "height": height},
-                color_scheme="dark" if scheme == "dark" else "light",
-                reduced_motion="reduce",
-            )
-            page = context.new_page()
-            for name, step in steps().items():
-                step(page)
-                if not only or name in only:
-                    path = out / f"{name}-{width}-{scheme}.png"
-                    settle(page)
-                    page.screenshot(path=path, full_page=True)
-                    taken.append(path)
-            context.close()
-    return taken
+def take_all(browser: Browser, address: str, state_dir: Path, out: Path, only: set[str]) -> Iterator[Path]:
+    """Walk through the site at each width, in each scheme and language, taking every page, or those that are named."""
+    kinds = [
+        (language, width, scheme) for language, schemes in LANGUAGES.items() for width in WIDTHS for scheme in schemes
+    ]
+    for language, width, scheme in kinds:
+        context = browser.new_context(
+            base_url=address,
+            viewport={"width": width, "height": WIDTHS[width]},
+            color_scheme="dark" if scheme == "dark" else "light",
+            reduced_motion="reduce",
+            locale=language,
+        )
+        page = context.new_page()
+        for name, step in Walk(state_dir, f"jane-{language}-{width}-{scheme}").steps().items():
+            step(page)
+            if not only or name in only:
+                path = out / f"{name}-{width}-{scheme}{'' if language == 'en' else f'-{language}'}.png"
+                settle(page)
+                page.screenshot(path=path, full_page=True)
+                yield path
+        context.close()
 
 
 def settle(page: Page) -> None:
@@ -102,55 +108,6 @@ def settle(page: Page) -> None:
     page.wait_for_load_state("networkidle")
     page.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => null)))")
     page.evaluate("document.querySelectorAll('.tray').forEach(tray => tray.style.position = 'static')")
-
-
-def steps() -> dict[str, Step]:
-    """Pages by name, in an order in which each can be reached from the one before."""
-    return {
-        "search": lambda page: visit(page, "/"),
-        "results-words": lambda page: visit(page, f"/search?q={QUERY}"),
-        "results-name": lambda page: visit(page, f"/search?q={ARTIST}"),
-        "results-picture": search_with_a_picture,
-        "confirm": tick_and_check,
-        "done": lambda page: page.get_by_role("button", name="Opt them out").click(),
-        "claim": lambda page: page.get_by_role("link", name="/claims/").first.click(),
-        "results-opted-out": search_with_a_picture,
-        "results-empty": lambda page: visit(page, "/search?q=https://nowhere.example/castle.png"),
-        "results-narrowed": lambda page: visit(page, f"/search?q={QUERY}&side=256&kind=similar&left=1"),
-        "error-search": lambda page: visit(page, f"/search?q={QUERY}&side=7"),
-        "labs": lambda page: visit(page, "/labs"),
-        "about": lambda page: visit(page, "/about"),
-        "error": lambda page: visit(page, "/nowhere"),
-    }
-
-
-def visit(page: Page, path: str) -> None:
-    """Open a page of the site."""
-    page.goto(path)
-
-
-def search_with_a_picture(page: Page) -> None:
-    """Search with the most copied picture on a page of results, as its artist may have it: larger, and a JPEG."""
-    page.goto(f"/search?q={QUERY}")
-    most = page.evaluate(
-        """() => [...document.querySelectorAll("article")]
-        .map(card => [card.querySelectorAll("[data-copy]").length, card.querySelector(".take img")?.src])
-        .filter(([, src]) => src).sort((a, b) => b[0] - a[0])[0][1]"""
-    )
-    picture = Image.open(io.BytesIO(page.request.get(most).body())).convert("RGB")
-    file = io.BytesIO()
-    picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.LANCZOS).save(file, "JPEG", quality=90)
-    page.goto("/")
-    page.locator("#picture").set_input_files({"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()})
-    page.get_by_role("heading", name="Your picture").wait_for()
-
-
-def tick_and_check(page: Page) -> None:
-    """Tick what is surely the picture, and go on."""
-    for button in page.get_by_role("region").get_by_role("button", name="Select").all()[:1]:
-        button.click()
-    page.get_by_role("button", name="Opt out what I ticked").click()
-    page.get_by_role("heading", name="Check, then opt out").wait_for()
 
 
 if __name__ == "__main__":
