@@ -157,24 +157,10 @@ class HeldoutEvaluator(PreprocessEvaluator):  # type: ignore[misc] # the package
     `datadiligence.is_allowed(urls=...)` and `filter_allowed(urls=...)` ask.
     """
 
-    def __init__(
-        self,
-        list_path: Path | str,
-        *,
-        min_assurance: Assurance = "declared",
-        preference: Preference = "train-ai=n",
-        min_grant_assurance: Assurance = "account",
-    ) -> None:
-        """Arguments as of `HeldoutRule`."""
+    def __init__(self, rule: HeldoutRule | Path | str) -> None:
+        """Ask this rule, or one over the list in this folder."""
         Evaluator.__init__(self)  # not the package's own, which would ask a server
-        self.add_rule(
-            HeldoutRule(
-                list_path,
-                min_assurance=min_assurance,
-                preference=preference,
-                min_grant_assurance=min_grant_assurance,
-            )
-        )
+        self.add_rule(rule if isinstance(rule, HeldoutRule) else HeldoutRule(rule))
 
 
 def _addresses(response: object) -> list[object]:

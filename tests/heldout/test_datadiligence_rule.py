@@ -79,6 +79,7 @@ def test_one_thing_gets_one_boolean(pulled: Path, tmp_path: Path) -> None:
 def test_opt_in_only_allows_what_is_granted(pulled: Path) -> None:
     rule = HeldoutRule(pulled, preference="train-ai=y")
     assert rule.is_allowed(urls=[CLEAN, HERS, GRANTED]) == [False, False, True]
+    assert HeldoutEvaluator(rule).filter_allowed(urls=[CLEAN, HERS, GRANTED]) == [GRANTED]
     assert HeldoutRule(pulled, preference="train-ai=y", min_grant_assurance="host").is_allowed(url=GRANTED) is False
 
 
