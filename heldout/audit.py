@@ -159,7 +159,7 @@ def _write(
         },
     }
     voice = Voice()
-    page = make_page(summary, make_sections(shown, voice), voice)
+    page = make_page(summary, make_sections(shown, totals["n_samples"], voice), voice)
     for name, text in {
         SUMMARY_NAME: json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False) + "\n",
         PAGE_NAME: page,

@@ -30,6 +30,7 @@ _ROW: Final = 22
 _HEIGHT: Final = 170
 _WIDEST: Final = 32
 """Of a bar that stands, in pixels."""
+_SHORT: Final = "format(datum.value, datum.value < 1e6 ? ',' : '~s')"
 _ARIA: Final = re.compile(r'\s(?:aria-[a-z]+|role|pointer-events|class|xmlns:xlink|version)="[^"]*"')
 _SIZE: Final = re.compile(r'^<svg [^>]*viewBox="([^"]*)"[^>]*>')
 _EMPTY: Final = re.compile(r'<path d="[^"]*"(?: display="none")?/>(?=</g>)')
@@ -67,7 +68,8 @@ def upward(bars: Sequence[Bar], name: str) -> str:
 
     labels = list(dict.fromkeys(bar.label for bar in bars))
     x = alt.X("label:N", sort=labels, axis=alt.Axis(title=None, labelAngle=-45, labelOverlap=True, ticks=False))
-    y = alt.Y("sum(n):Q", axis=alt.Axis(title=None, format="~s", tickCount=4, domain=False, ticks=False))
+    axis = alt.Axis(title=None, labelExpr=_SHORT, tickCount=4, tickMinStep=1, domain=False, ticks=False)
+    y = alt.Y("sum(n):Q", axis=axis)
     width = _WIDTH + _LABELS - 50
     bar = alt.MarkDef("bar", width=min(_WIDEST, max(1, 0.8 * width / len(labels))))
     drawn = alt.Chart(_data(bars), mark=bar).encode(x=x, y=y, color=_colour(bars), order="at:Q")

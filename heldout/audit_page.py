@@ -36,7 +36,7 @@ section > * + * { margin-top: 0.6rem; } section svg { max-width: 100%; height: a
 summary { cursor: pointer; color: var(--accent); padding: 0.3rem 0; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 0.8125rem; }
 th, td { text-align: left; padding: 0.25rem 0.8rem 0.25rem 0; border-top: 1px solid var(--line); vertical-align: top; }
-td:first-child { overflow-wrap: anywhere; min-width: 6rem; }
+td:first-child { overflow-wrap: break-word; min-width: 9rem; max-width: 16rem; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 footer { margin-top: 2rem; } a { color: var(--accent); } code { font-size: 0.875em; overflow-wrap: anywhere; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }

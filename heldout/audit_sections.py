@@ -74,14 +74,15 @@ class Found:
     n_rows: int
 
 
-def make_sections(tables: Mapping[str, Found], voice: Voice) -> list[Section]:
+def make_sections(tables: Mapping[str, Found], n_samples: int, voice: Voice) -> list[Section]:
     """Those that there is something to say in, in the order of `heldout.audit_words.TITLES`."""
-    return list(_Maker(tables, voice).sections())
+    return list(_Maker(tables, n_samples, voice).sections())
 
 
 class _Maker:
-    def __init__(self, tables: Mapping[str, Found], voice: Voice) -> None:
+    def __init__(self, tables: Mapping[str, Found], n_samples: int, voice: Voice) -> None:
         self._tables = tables
+        self._n_samples = n_samples
         self._voice = voice
         self._say = voice.say
 
@@ -130,13 +131,19 @@ class _Maker:
         months = list(_months(min(by_month), max(by_month)))
         fresh = [sum(by_month.get(month, {}).values()) for month in months]
         return [
-            {"month": month, "n_samples": n, "total": total, "by_proof": by_month.get(month, {})}
+            {
+                "month": month,
+                "n_samples": n,
+                "total": total,
+                "share": total / self._n_samples,
+                "by_proof": by_month.get(month, {}),
+            }
             for month, n, total in zip(months, fresh, accumulate(fresh), strict=True)
         ]
 
     def _heads(self, name: str, row: Row) -> list[str]:
         wanted = {
-            "since": ("month", "n_samples", "total"),
+            "since": ("month", "n_samples", "total", "share"),
             "opt_outs": ("kind", "assurance", "n_samples", "share"),
             "changes": ("domain", "n_added", "n_removed", "n_kept", "n_added_opted_out"),
         }.get(name)
@@ -199,7 +206,9 @@ class _Maker:
     def _legend(self, bars: Sequence[Bar]) -> list[Legend]:
         names = {**words.SERIES, **words.PROOFS}
         found = [name for name in names if any(bar.series == name for bar in bars)]
-        return [Legend(name.replace(" ", "-"), self._say(names[name])) for name in found] if len(found) > 1 else []
+        if len(found) == 1 and found[0] not in words.PROOFS:  # the title says it
+            return []
+        return [Legend(name.replace(" ", "-"), self._say(names[name])) for name in found]
 
 
 def _is_number(head: str) -> bool:

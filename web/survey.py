@@ -173,7 +173,7 @@ def _count(release: Path, number: int, exclusions: ExclusionList, work: Path) ->
     for code in words.NAMES:
         with words.in_language(code):
             voice = Voice(words.gettext, words.count, lambda share: f"{words.decimal(100 * share, 2)} %")
-            sections[code] = [asdict(section) for section in make_sections(shown, voice)]
+            sections[code] = [asdict(section) for section in make_sections(shown, totals["n_samples"], voice)]
     result = {
         "format": FORMAT,
         "dataset": dataset,
