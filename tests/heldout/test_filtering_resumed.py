@@ -82,6 +82,25 @@ def test_killed_run_started_again_ends_with_the_same_bytes_and_does_nothing_twic
     assert n_left_alone == {0, 1, 2, 3}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_killed_run_that_writes_masks_ends_with_the_same_bytes_when_started_again(
+    shards: Path, options: FilterOptions, tmp_path: Path
+) -> None:
+    masks = replace(options, writes="masks", emit=frozenset())
+    inputs = [shards / "00001.parquet", shards / "00002.jsonl.gz"]
+    filter_shards(inputs, tmp_path / "whole", masks)
+    whole = contents(tmp_path / "whole")
+    for step in range(200):
+        out = tmp_path / "out"
+        died = killed_at(step, lambda: filter_shards(inputs, out, masks))  # noqa: B023
+        filter_shards(inputs, out, masks)
+        assert contents(out) == whole
+        shutil.rmtree(out)
+        if not died:
+            break
+    assert step > 15
+
+
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
