@@ -60,8 +60,11 @@ def sharing(exclusions: ExclusionList) -> Iterator[SharedList]:
         else:
             file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="heldout-list-"))
             path = Path(file.name)
+        del exclusions  # the caller may have let go of it too: then each array goes as soon as it is written
         written: dict[tuple[int, int], tuple[int, int]] = {}
-        for buffer in buffers:
+        buffers.reverse()
+        while buffers:
+            buffer = buffers.pop()
             with buffer.raw() as data:
                 place = np.frombuffer(data, np.uint8).__array_interface__["data"][0], data.nbytes
                 if place not in written:  # a table and its index share columns
@@ -70,8 +73,7 @@ def sharing(exclusions: ExclusionList) -> Iterator[SharedList]:
                     file.write(data)
             spans.append(written[place])
             buffer.release()
+            del buffer
+            pa.default_memory_pool().release_unused()
         file.flush()
-        buffers.clear()
-        del exclusions  # the caller may have let go of it too: then there is one copy from here on
-        pa.default_memory_pool().release_unused()
         yield SharedList(path, head, tuple(spans))

@@ -9,7 +9,7 @@ import pytest
 
 from heldout.exclusion import ExclusionList
 from heldout.filtering_shared import SharedList, sharing
-from tests.heldout.conftest import URLS
+from tests.heldout.conftest import URLS, PullSite
 from tests.heldout.published import ImageRule, PlaceRule, Site, UrlRule, some_pdq
 
 N = 20_000
@@ -61,3 +61,10 @@ def test_what_is_handed_over_is_small_and_the_entries_are_in_the_file(pulled: Pa
         assert len(shared.head) < N
         assert sum(length for _, length in shared.spans) >= 8 * N
         assert shared.open().version == ExclusionList.open(pulled).version
+
+
+def test_list_without_entries_is_shared_too(site: Site, pull_site: PullSite, pulled: Path) -> None:
+    site.publish([], [])
+    pull_site()
+    with sharing(ExclusionList.open(pulled)) as shared:
+        assert not shared.open().lookup_urls([URLS[0].url])["url"].found.any()
