@@ -11,15 +11,31 @@ from registry.mail import Mail, Mailer
 from registry.notices import Notice
 from registry.service import Registry
 from web.background import Condition
+from web.words import NAMES, day, gettext, gettext_noop, in_language
 
 LOOK_S = 60.0
 """Seconds between looks for what is due: two small queries."""
 
 
-_FILED = (
-    "Somebody disputes your opt-out, or part of it. It stays in force. You may answer until {day}; then a reviewer "
-    "decides."
-)
+_SAID = {
+    "filed": (
+        gettext_noop("Somebody disputes your opt-out"),
+        gettext_noop(
+            "Somebody disputes your opt-out, or part of it. It stays in force. You may answer until %(day)s; then a "
+            "reviewer decides."
+        ),
+    ),
+    "answered": (
+        gettext_noop("Your dispute was answered"),
+        gettext_noop("The other side has answered your dispute. A reviewer decides now."),
+    ),
+    "decided": (
+        gettext_noop("A dispute is over"),
+        gettext_noop("A dispute that you are part of is over. Its outcome and the reason are there."),
+    ),
+}
+"""What a notice is about -> subject, text."""
+_BY_MISTAKE = gettext_noop("If you know nothing of it, somebody gave your address by mistake: do nothing.")
 
 
 class DisputeClerk:
@@ -66,20 +82,21 @@ class DisputeClerk:
 
 
 def mail_of(notice: Notice, base_url: str) -> Mail:
-    """The message."""
-    where = f"{base_url}/disputes/{notice.dispute_id}"
-    claim = f"{base_url}/claims/{notice.claim_id}"
+    """The message, in all of the site's languages: nobody has asked for it, so nobody knows which its reader speaks."""
+    subjects, texts = [], []
+    for code in NAMES:
+        with in_language(code):
+            subject, text = _SAID[notice.about]
+            subjects.append(gettext(subject))
+            told = gettext(text, day=day(notice.answer_due_at)) if notice.about == "filed" else gettext(text)
+            texts.append(f"{told}\n\n{_how(notice, base_url)}\n\n{gettext(_BY_MISTAKE)}\n")
+    return Mail(notice.to, " / ".join(subjects), "\n* * *\n\n".join(texts))
+
+
+def _how(notice: Notice, base_url: str) -> str:
     if notice.side == "claimant" and not notice.has_account:
-        how = f"Open the private address you were given with your opt-out {claim} and follow the dispute there."
-    else:
-        how = f"Sign in and open {where}"
-    subject, text = {
-        "filed": ("Somebody disputes your opt-out", _FILED.format(day=f"{notice.answer_due_at:%d %B %Y}")),
-        "answered": ("Your dispute was answered", "The other side has answered your dispute. A reviewer decides now."),
-        "decided": (
-            "A dispute is over",
-            "A dispute that you are part of is over. Its outcome and the reason are there.",
-        ),
-    }[notice.about]
-    after = "If you know nothing of it, somebody gave your address by mistake: do nothing.\n"
-    return Mail(notice.to, subject, f"{text}\n\n{how}\n\n{after}")
+        return gettext(
+            "Open the private address you were given with your opt-out %(url)s and follow the dispute there.",
+            url=f"{base_url}/claims/{notice.claim_id}",
+        )
+    return gettext("Sign in and open %(url)s", url=f"{base_url}/disputes/{notice.dispute_id}")

@@ -54,7 +54,7 @@ class Walk:
             "sign-in-link": self.open_link,
             "account": self.adopt,
             "delete-account": lambda page: visit(page, "/account/delete"),
-            "dispute": lambda page: visit(page, f"/claims/{self._claim}/dispute"),
+            "dispute": self.come_back_as_another,
             "dispute-status": dispute,
             "disputes": lambda page: visit(page, "/disputes"),
             "review": self.sign_in_as_reviewer,
@@ -110,13 +110,22 @@ class Walk:
         submit(page, 'form[action$="/adopt"] button')
         visit(page, "/account")
 
+    def come_back_as_another(self, page: Page) -> None:
+        """Somebody else, who thinks that the opt-out is wrong."""
+        self.sign_in(page, f"other-{self._address}")
+        visit(page, f"/claims/{self._claim}/dispute")
+
     def sign_in_as_reviewer(self, page: Page) -> None:
-        """Leave, come back as somebody who decides, and see what waits."""
+        """Somebody who decides, and what waits."""
+        self.sign_in(page, REVIEWER)
+        visit(page, "/review")
+
+    def sign_in(self, page: Page, address: str) -> None:
+        """Leave, and come back as this."""
         page.context.clear_cookies(name=re.compile("heldout$"))
-        self.ask_for_a_link(page, REVIEWER)
+        self.ask_for_a_link(page, address)
         self.open_link(page)
         submit(page, "main form button.primary")
-        visit(page, "/review")
 
     def check_the_receipt(self, page: Page) -> None:
         """Paste the receipt of the opt-out, and check it in the browser."""
