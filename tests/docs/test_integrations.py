@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -40,12 +41,29 @@ def python_with(package: str) -> str:
     pytest.skip(f"{package} is not installed: make examples")
 
 
+def section_of(heading: str) -> str:
+    return DOCUMENT.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
 def example(heading: str, folder: Path, python: str = sys.executable) -> list[str]:
     """Run the example under a heading of the document; the lines it prints."""
-    section = DOCUMENT.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", section_of(heading), re.DOTALL)
+    return run_code(code, folder, python)
+
+
+def run_code(code: str, folder: Path, python: str = sys.executable) -> list[str]:
     (folder / "example.py").write_text(code)
-    environment = os.environ | {
+    done = subprocess.run(  # noqa: S603 - our own document
+        [python, "example.py"], cwd=folder, env=environment(folder, python), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def environment(folder: Path, python: str) -> dict[str, str]:
+    """Nobody is asked about updates; commands are those beside this Python."""
+    return os.environ | {
+        "PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}",
         "PYSPARK_PYTHON": python,
         "SPARK_LOCAL_IP": "127.0.0.1",
         "HF_HOME": str(folder / "hf"),
@@ -53,11 +71,6 @@ def example(heading: str, folder: Path, python: str = sys.executable) -> list[st
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    done = subprocess.run(  # noqa: S603 - our own document
-        [python, "example.py"], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 def pulled_list(folder: Path, *urls: str) -> None:
@@ -80,6 +93,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_hugging_face_datasets(folder: Path) -> None:
     assert example("Hugging Face datasets", folder) == CLEAN
+
+
+def test_hugging_face_datasets_in_several_processes(folder: Path) -> None:
+    code = f"""
+from datasets import Dataset
+from heldout.filtering import Filter
+
+if __name__ == "__main__":
+    urls = {[CLEAN[0], HERS] * 5}
+    print(Dataset.from_dict({{"url": urls}}).filter(Filter("LIST").keep, batched=True, num_proc=2)["url"][:])
+"""
+    assert run_code(code, folder) == [str([CLEAN[0]] * 5)]
 
 
 def test_webdataset(folder: Path, tmp_path: Path) -> None:
@@ -163,3 +188,19 @@ def test_img2dataset(web: tuple[str, list[str]], tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="begun with another version"):
         example("img2dataset", tmp_path, python)
     assert sorted(asked) == ["/0.png", "/2.png"]
+
+
+def test_img2dataset_on_a_command_line(web: tuple[str, list[str]], tmp_path: Path) -> None:
+    python = python_with("img2dataset")
+    address, asked = web
+    pulled_list(tmp_path, f"{address}/1.png")
+    (tmp_path / "shards").mkdir()
+    urls = [f"{address}/{number}.png" for number in range(3)]
+    pq.write_table(pa.table({"URL": urls}), tmp_path / "shards" / "00000.parquet")
+    lines = re.findall(r"^    (.+)$", section_of("img2dataset").split("```")[0], re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        subprocess.run(shlex.split(line), cwd=tmp_path, env=environment(tmp_path, python), check=True)  # noqa: S603
+    assert sorted(asked) == ["/0.png", "/2.png"]
+    assert len(keys_of(tmp_path / "training" / "00000.tar")) == 2
+    assert pq.read_table(tmp_path / "training" / "00000.parquet").num_rows == 2
