@@ -8,7 +8,6 @@ of its own, so that the memory of each is its own. `--memory` is what DuckDB is 
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -22,15 +21,17 @@ import numpy as np
 from benchmarks.filter import SHARD_ROWS, make_list, make_urls, write_shard
 
 
-def run(arguments: list[str]) -> tuple[float, float]:
-    """Seconds and peak megabytes of a command."""
+def run(arguments: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of processors, and peak megabytes of a command."""
     code = (
         "import json, resource, sys; from heldout.cli import run; code = run(sys.argv[1:]); "
-        "print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss), file=sys.stderr); sys.exit(code)"
+        "used = resource.getrusage(resource.RUSAGE_SELF); "
+        "print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss]), file=sys.stderr); sys.exit(code)"
     )
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
-    return time.perf_counter() - start, json.loads(done.stderr.splitlines()[-1]) / 1024
+    cpu, peak = json.loads(done.stderr.splitlines()[-1])
+    return time.perf_counter() - start, cpu, peak / 1024
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
         common = [str(folder / "shards"), "--list", str(folder / "list")]
         audit = ["audit", *common, "-o", str(folder / "audit"), "--memory", options.memory]
         dry = ["filter", *common, "-o", str(folder / "dry"), "--dry-run"]
-        figures: dict[str, list[tuple[float, float]]] = {"filter --dry-run": [], "audit": []}
+        figures: dict[str, list[tuple[float, float, float]]] = {"filter --dry-run": [], "audit": []}
         for _ in range(options.rounds):
             figures["filter --dry-run"].append(run(dry))
             figures["audit"].append(run(audit))
@@ -66,7 +67,8 @@ def main() -> None:
             raise SystemExit(f"the audit counts {totals['n_opted_out']}, the filter {dropped}")
         size = sum(path.stat().st_size for path in (folder / "audit").rglob("*") if path.is_file())
         shutil.rmtree(folder / "audit")
-    seconds = {name: median(second for second, _ in runs) for name, runs in figures.items()}
+    seconds = {name: median(second for second, _, _ in runs) for name, runs in figures.items()}
+    cpu = {name: median(second for _, second, _ in runs) for name, runs in figures.items()}
     print(
         json.dumps(
             {
@@ -74,11 +76,11 @@ def main() -> None:
                 "sites": totals["n_domains"],
                 "opted_out": dropped,
                 "seconds": seconds,
+                "cpu_seconds": cpu,
                 "rows_per_s": {name: round(options.rows / second) for name, second in seconds.items()},
                 "audit_of_filter": seconds["audit"] / seconds["filter --dry-run"],
-                "peak_mb": {name: max(peak for _, peak in runs) for name, runs in figures.items()},
+                "peak_mb": {name: max(peak for _, _, peak in runs) for name, runs in figures.items()},
                 "bytes_per_row": size / options.rows,
-                "parent_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             },
             indent=1,
         )

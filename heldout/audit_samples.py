@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from heldout.audit_captions import scripts_of
-from heldout.errors import InputError
+from heldout.errors import InputError, UnavailableError
 from heldout.filtering_columns import ABOUT_NAMES
 from heldout.filtering_decision import KINDS, Decision
 from heldout.filtering_tables import texts_of
@@ -76,7 +76,11 @@ class SampleNotes:
             self._path.unlink(missing_ok=True)
 
     def take(self, samples: pa.Table, decision: Decision) -> None:
-        """Note the next batch."""
+        """Note the next batch.
+
+        Raises:
+            UnavailableError: the notes cannot be written.
+        """
         if self._writer is None:
             raise RuntimeError("not opened")
         table = note(samples, decision, self._hosts)
@@ -85,9 +89,11 @@ class SampleNotes:
         shard = pa.array(np.full(n, self._shard, np.int32))
         self._n += n
         columns = {"shard": shard, "row": rows} | table
-        self._writer.write_table(
-            pa.table([columns[field.name].cast(field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)
-        )
+        noted = pa.table([columns[field.name].cast(field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)
+        try:
+            self._writer.write_table(noted)
+        except OSError as error:
+            raise UnavailableError(f"{self._path.parent} cannot be written ({error}): check the disk") from error
 
 
 def note(samples: pa.Table, decision: Decision, hosts: "Hosts") -> dict[str, pa.Array]:

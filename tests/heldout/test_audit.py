@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -160,7 +161,11 @@ def test_totals_and_tables_count_what_is_there(auditor: Auditor, shards: Path, t
     ]
     for name, facts in summary["tables"].items():
         path = tmp_path / "audit" / "tables" / name
-        n = len(list(csv.reader(path.read_text().splitlines()))) - 1 if path.suffix == ".csv" else pq.read_metadata(path).num_rows
+        n = (
+            len(list(csv.reader(path.read_text().splitlines()))) - 1
+            if path.suffix == ".csv"
+            else pq.read_metadata(path).num_rows
+        )
         assert n == facts["rows"], name
 
 
@@ -355,6 +360,45 @@ def test_an_output_that_is_something_else_is_left_alone(auditor: Auditor, shards
     with pytest.raises(InputError, match="holds something that is no audit"):
         auditor(shards)
     assert (tmp_path / "audit" / "thesis.txt").read_text() == "mine"
+
+
+def test_what_a_killed_audit_left_is_swept_once_nobody_can_be_at_it(
+    auditor: Auditor, shards: Path, tmp_path: Path
+) -> None:
+    old, fresh, other = (
+        tmp_path / name for name in (".audit.0badcafe.part", ".audit.0badbeef.part", ".audit.mine.part")
+    )
+    for folder in (old, fresh, other):
+        (folder / "made").mkdir(parents=True)
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    auditor(shards)
+    assert not old.exists()
+    assert fresh.exists()
+    assert other.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits there")
+def test_a_full_disk_is_said_and_the_audit_before_stays(
+    auditor: Auditor, shards: Path, pulled: Path, tmp_path: Path
+) -> None:
+    auditor(shards)
+    before = files_in(tmp_path / "audit")
+    rows = [{"url": f"https://{n}.example/{n * n}.jpg", "caption": f"{n}"} for n in range(20_000)]
+    pq.write_table(table_of(rows), tmp_path / "large.parquet")
+    code = (
+        "import resource, signal, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from heldout.cli import run\n"
+        "sys.exit(run(sys.argv[1:]))"
+    )
+    command = ["audit", str(tmp_path / "large.parquet"), "--list", str(pulled), "-o", str(tmp_path / "audit")]
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 3
+    assert "cannot be written" in done.stderr
+    assert "check the disk" in done.stderr
+    assert files_in(tmp_path / "audit") == before
+    assert list(tmp_path.glob(".*.part")) == []
 
 
 def test_a_list_that_does_not_prove_itself_gives_no_audit(shards: Path, pulled: Path, tmp_path: Path) -> None:
