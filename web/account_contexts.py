@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from web.contexts import ClaimFacts
+from web.contexts import ClaimFacts, ClaimPicture
 from web.dispute_contexts import DisputeBox
 
 
@@ -43,6 +43,13 @@ class ClaimLine:
     received_at: datetime
     what: str
     state_words: str
+    is_in_force: bool
+    assurance_words: str
+    receipt_href: str
+    receipt_name: str
+    evidence_href: str
+    may_prove: bool
+    prove_href: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,9 @@ class ManagePage:
 
     claim: ClaimFacts
     notes: list[str]
+    pictures: list[ClaimPicture]
+    verification_key: str
+    prove_href: str
     disputes: DisputeBox
     may_change: bool
     is_withdrawn: bool

@@ -10,22 +10,26 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 
 from heldout.errors import ConflictError, InputError
 from heldout.records import Claim
+from heldout.states import CLOSED
 from registry.api_keys import SCOPES, ApiKey, Scope
 from registry.service import Registry
+from search.engine import SearchEngine
 from web.account_contexts import AccountPage, ClaimLine, DeleteAccountPage, KeyLine, ManagePage
-from web.claim_pages import claim_facts, claim_href, places_in_words, state_in_words
-from web.deps import SAME_ORIGIN, PagesDep, RegistryDep, SettingsDep
+from web.claim_pages import claim_facts, claim_href
+from web.claim_pictures import pictures_of_claim
+from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep
 from web.dispute_words import dispute_box
 from web.said import sentence
 from web.visitors import HOME, Visitor, VisitorDep, sign_out_browser, to_sign_in
+from web.words import gettext, gettext_noop
 
 routes = APIRouter(include_in_schema=False)
 
 PER_PAGE = 50
 _SCOPE_WORDS: dict[Scope, str] = {
-    "claims:read": "list your opt-outs",
-    "claims:write": "opt out for you, and take opt-outs back",
-    "list:check": "look things up in the list, without limit",
+    "claims:read": gettext_noop("list your opt-outs"),
+    "claims:write": gettext_noop("opt out for you, and take opt-outs back"),
+    "list:check": gettext_noop("look things up in the list, without limit"),
 }
 _NO_STORE = {"cache-control": "no-store"}
 
@@ -134,10 +138,17 @@ def delete(
 
 @routes.get("/claims/{claim_id}/manage")
 def manage(
-    *, request: Request, claim_id: str, pages: PagesDep, registry: RegistryDep, visitor: VisitorDep, secret: str = ""
+    *,
+    request: Request,
+    claim_id: str,
+    pages: PagesDep,
+    engine: EngineDep,
+    registry: RegistryDep,
+    visitor: VisitorDep,
+    secret: str = "",
 ) -> HTMLResponse:
     """Take a claim back, or move it into one's account."""
-    return pages.render(request, "manage.html", _manage_page(registry, claim_id, visitor, secret))
+    return pages.render(request, "manage.html", _manage_page(registry, engine, claim_id, visitor, secret))
 
 
 @routes.post("/claims/{claim_id}/withdraw", dependencies=SAME_ORIGIN)
@@ -184,7 +195,7 @@ def _account_page(registry: Registry, visitor: Visitor, cursor: str | None = Non
         keys=[_key_line(key, now) for key in registry.accounts.keys(visitor.account.id)],
         new_key="",
         problem="",
-        scopes=[(scope, _SCOPE_WORDS[scope]) for scope in SCOPES],
+        scopes=[(scope, gettext(_SCOPE_WORDS[scope])) for scope in SCOPES],
     )
 
 
@@ -195,7 +206,9 @@ def _with_new_key(request: Request, pages: PagesDep, registry: Registry, visitor
     return response
 
 
-def _manage_page(registry: Registry, claim_id: str, visitor: Visitor | None, secret: str) -> ManagePage:
+def _manage_page(
+    registry: Registry, engine: SearchEngine, claim_id: str, visitor: Visitor | None, secret: str
+) -> ManagePage:
     claim = registry.claim(claim_id)
     account_id = visitor.account.id if visitor else None
     may_by_account = registry.may_change(claim_id, account_id=account_id)
@@ -203,6 +216,9 @@ def _manage_page(registry: Registry, claim_id: str, visitor: Visitor | None, sec
     return ManagePage(
         claim=claim_facts(claim, is_logged=bool(claim.log_indices)),
         notes=claim.notes,
+        pictures=pictures_of_claim(registry, engine, claim_id),
+        verification_key=registry.vkey,
+        prove_href=claim_href(claim_id, "prove", secret if may_by_secret else None),
         disputes=dispute_box(registry, claim, visitor, secret if may_by_secret else ""),
         may_change=may_by_account or may_by_secret,
         is_withdrawn=claim.state == "withdrawn",
@@ -214,13 +230,24 @@ def _manage_page(registry: Registry, claim_id: str, visitor: Visitor | None, sec
 
 
 def _line(claim: Claim) -> ClaimLine:
-    counts = ((claim.n_image_subjects, "picture", "pictures"), (claim.n_url_subjects, "address", "addresses"))
-    works = [f"{n:,} {one if n == 1 else many}" for n, one, many in counts if n]
-    what = ", ".join([*works, *filter(None, [places_in_words(claim)])])
-    grant = "granted: " if claim.preference == "train-ai=y" else ""
-    return ClaimLine(claim.id, claim_href(claim.id, "manage"), claim.received_at, grant + what, state_in_words(claim))
+    facts = claim_facts(claim, is_logged=bool(claim.log_indices))
+    what = gettext("granted: %(what)s", what=facts.what) if facts.is_grant else facts.what
+    return ClaimLine(
+        id=claim.id,
+        href=claim_href(claim.id, "manage"),
+        received_at=claim.received_at,
+        what=what,
+        state_words=facts.state_words,
+        is_in_force=claim.state == "in_force",
+        assurance_words=facts.assurance_words,
+        receipt_href=facts.receipt_href,
+        receipt_name=facts.receipt_name,
+        evidence_href=f"/claims/{claim.id}/evidence",
+        may_prove=claim.state not in CLOSED,
+        prove_href=claim_href(claim.id, "prove"),
+    )
 
 
 def _key_line(key: ApiKey, now: datetime) -> KeyLine:
-    scopes = ", ".join(_SCOPE_WORDS[scope] for scope in SCOPES if scope in key.scopes)
+    scopes = ", ".join(gettext(_SCOPE_WORDS[scope]) for scope in SCOPES if scope in key.scopes)
     return KeyLine(key.prefix, key.name, scopes, key.expires_at, key.expires_at <= now, key.used_at)

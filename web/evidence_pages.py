@@ -5,7 +5,6 @@ from typing import Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
-from starlette.concurrency import run_in_threadpool
 
 from heldout.checkpoint import Verifier, open_checkpoint, to_base64
 from heldout.errors import HeldoutError, NotFoundError
@@ -13,6 +12,7 @@ from heldout.manifest import parse_manifest
 from heldout.receipts import receipt_from_json, receipt_to_json, verify_receipt
 from registry.service import Registry
 from search.engine import SearchEngine
+from search.turns import in_turn
 from web.claim_pages import claim_facts
 from web.claim_pictures import pictures_of_claim, samples_of_claim
 from web.contexts import EvidencePage
@@ -51,7 +51,7 @@ async def download(claim_id: str, engine: EngineDep, registry: RegistryDep, sett
 
     name = f"heldout-evidence-{claim_id[:8]}.pdf"
     headers = {"content-disposition": f'inline; filename="{name}"', "cache-control": "private, no-cache"}
-    return Response(await run_in_threadpool(make), media_type="application/pdf", headers=headers)
+    return Response(await in_turn(make), media_type="application/pdf", headers=headers)
 
 
 def evidence_page(registry: Registry, engine: SearchEngine, settings: Settings, claim_id: str) -> EvidencePage:

@@ -39,6 +39,7 @@ class _Sheet(FPDF):
         self._page_url = page_url
         for style, file in (("", "Regular"), ("B", "Semibold")):
             self.add_font("Sans", style, FONTS / f"SourceSansPro-{file}.ttf")
+        self.set_image_filter("DCTDecode")  # thumbnails as JPEG: a tenth of their pixels
         self.set_margin(MARGIN_MM)
         self.set_auto_page_break(auto=True, margin=MARGIN_MM + 6)
 
@@ -126,7 +127,7 @@ def make_pdf(page: EvidencePage, pictures: Sequence[Picture], *, now: datetime) 
         sheet.text_block("\n".join(mark for mark, _ in page.fingerprints), size=8)
         n_more = page.n_fingerprints - len(page.fingerprints)
         if n_more:
-            sheet.text_block(ngettext("and one more", "and %(n)s more", n_more), size=8, soft=True)
+            sheet.text_block(ngettext("and one more", "and %(shown)s more", n_more, shown=count(n_more)), size=8, soft=True)
     sheet.ln(2)
     sheet.text_block(gettext("Made on %(at)s.", at=day_time(now)), size=8, soft=True)
     return bytes(sheet.output())

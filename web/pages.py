@@ -95,8 +95,11 @@ class Pages:
             # Pages show what somebody searched for, and change with each opt-out. Going back may still show them again.
             "cache-control": "private, no-cache",
             "content-language": words.language(),
-            "vary": "Accept-Language, Cookie",
         }
+        if request.method in {"GET", "HEAD"}:
+            # A form's answer goes by its fields. Were it to vary by cookies, going back to it after one was set, as a
+            # basket's is, would ask to send the form again, picture and all.
+            headers["vary"] = "Accept-Language, Cookie"
         response: HTMLResponse = self._templates.TemplateResponse(request, template, names, status, headers)
         return response
 

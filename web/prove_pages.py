@@ -16,44 +16,53 @@ from registry.service import Registry
 from web.claim_pages import claim_href
 from web.deps import SAME_ORIGIN, PagesDep, ProberDep, RegistryDep
 from web.prove_contexts import PlaceWays, ProofBox, ProvePage, Way
-from web.said import sentence
+from web.said import in_english, sentence
 from web.visitors import Visitor, VisitorDep
+from web.words import gettext, gettext_noop
 
 routes = APIRouter(include_in_schema=False)
 
 WAYS: dict[Method, str] = {
-    "dns": "a record in the domain name system, where you bought {target}",
-    "well-known": "a small text file on {target}",
-    "meta": "a line in the head of the page {target}",
-    "account": "a code in the profile's description at {target}",
-    "credential": "the picture signed with your Content Credentials",
+    "dns": gettext_noop("a record in the domain name system, where you bought %(target)s"),
+    "well-known": gettext_noop("a small text file on %(target)s"),
+    "meta": gettext_noop("a line in the head of the page %(target)s"),
+    "account": gettext_noop("a code in the profile's description at %(target)s"),
+    "credential": gettext_noop("the picture signed with your Content Credentials"),
 }
-STATES = {"waiting": "not found yet", "proved": "proved", "lost": "was there, and is gone"}
+STATES = {
+    "waiting": gettext_noop("not found yet"),
+    "proved": gettext_noop("proved"),
+    "lost": gettext_noop("was there, and is gone"),
+}
 STEPS: dict[Method, list[str]] = {
     "dns": [
-        "Sign in where your domain name is managed and open its DNS records.",
-        "Add a record as below. Where only the first part of the name is asked for, leave the domain itself away.",
-        "Save, wait a few minutes, and press the button here. Some providers take an hour.",
+        gettext_noop("Sign in where your domain name is managed and open its DNS records."),
+        gettext_noop(
+            "Add a record as below. Where only the first part of the name is asked for, leave the domain itself away."
+        ),
+        gettext_noop("Save, wait a few minutes, and press the button here. Some providers take an hour."),
     ],
     "well-known": [
-        "Make a plain text file named heldout.txt with the line below.",
-        "Put it on your site into a folder named .well-known, so that the address below shows it.",
-        "Open the address in your browser to see that it is there, and press the button here.",
+        gettext_noop("Make a plain text file named heldout.txt with the line below."),
+        gettext_noop("Put it on your site into a folder named .well-known, so that the address below shows it."),
+        gettext_noop("Open the address in your browser to see that it is there, and press the button here."),
     ],
     "meta": [
-        "Open the page's settings where code for its head can be added, often under SEO or site verification.",
-        "Paste the line below, before </head>, and publish.",
-        "Press the button here.",
+        gettext_noop(
+            "Open the page's settings where code for its head can be added, often under SEO or site verification."
+        ),
+        gettext_noop("Paste the line below, before </head>, and publish."),
+        gettext_noop("Press the button here."),
     ],
     "account": [
-        "Open your profile's settings and put the code below into its description, anywhere in the text.",
-        "Save, and see that the code shows on your profile when you are signed out.",
-        "Press the button here. A code in a comment does not count: anybody can write one.",
+        gettext_noop("Open your profile's settings and put the code below into its description, anywhere in the text."),
+        gettext_noop("Save, and see that the code shows on your profile when you are signed out."),
+        gettext_noop("Press the button here. A code in a comment does not count: anybody can write one."),
     ],
     "credential": [
-        "Sign the picture with your certificate and add the assertion below to what is signed.",
-        "With a CAWG identity, let the identity reference the assertion too.",
-        "Hand in the signed file here. It is not kept.",
+        gettext_noop("Sign the picture with your certificate and add the assertion below to what is signed."),
+        gettext_noop("With a CAWG identity, let the identity reference the assertion too."),
+        gettext_noop("Hand in the signed file here. It is not kept."),
     ],
 }
 
@@ -143,7 +152,7 @@ def _page(registry: Registry, claim_id: str, visitor: Visitor | None, secret: st
     ways: dict[str, list[Way]] = {}
     for each in suggested:
         if (each.method, each.target) not in known:
-            words = WAYS[each.method].format(target=each.target)
+            words = gettext(WAYS[each.method], target=each.target)
             ways.setdefault(each.subject, []).append(Way(each.method, each.target, words))
     return ProvePage(
         claim_id=claim.id,
@@ -164,10 +173,10 @@ def _page(registry: Registry, claim_id: str, visitor: Visitor | None, secret: st
 def _box(proof: Proof) -> ProofBox:
     return ProofBox(
         id=proof.id,
-        title=WAYS[proof.method].format(target=proof.target),
-        state_words=STATES[proof.state],
+        title=gettext(WAYS[proof.method], target=proof.target),
+        state_words=in_english(gettext(STATES[proof.state])).removesuffix("."),
         is_proved=proof.state == "proved",
-        steps=STEPS[proof.method],
+        steps=[gettext(step) for step in STEPS[proof.method]],
         put=proof.put,
         result=_sentence(proof.result or ""),
         checked_at=proof.checked_at and proof.checked_at.astimezone(UTC),

@@ -12,6 +12,7 @@ from web.account_contexts import SentPage, SignInLinkPage, SignInPage
 from web.deps import SAME_ORIGIN, MailerDep, PagesDep, RegistryDep, SettingsDep
 from web.said import sentence
 from web.visitors import VisitorDep, client_digest, safe_path, sign_in_browser, sign_out_browser
+from web.words import gettext
 
 routes = APIRouter(include_in_schema=False)
 
@@ -106,10 +107,12 @@ def sign_out(
 
 def sign_in_mail(address: str, base_url: str, token: str) -> Mail:
     """The message with the link."""
-    text = (
-        f"Somebody, we hope you, asked to sign in to {base_url} with this e-mail address.\n\n"
-        "Open this address, and press the button there:\n\n"
-        f"{base_url}/sign-in/{token}\n\n"
-        f"It works once, within {N_MINUTES} minutes. If it was not you, do nothing: nobody gets in without it.\n"
+    text = gettext(
+        "Somebody, we hope you, asked to sign in to %(site)s with this e-mail address.\n\nOpen this address, and press "
+        "the button there:\n\n%(link)s\n\nIt works once, within %(minutes)s minutes. If it was not you, do nothing: "
+        "nobody gets in without it.\n",
+        site=base_url,
+        link=f"{base_url}/sign-in/{token}",
+        minutes=N_MINUTES,
     )
-    return Mail(address, "Sign in to heldout", text)
+    return Mail(address, gettext("Sign in to heldout"), text)

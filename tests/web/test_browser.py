@@ -181,7 +181,7 @@ def test_a_pasted_picture_is_searched_with(page: Page, picture: bytes) -> None:
     page.goto("/")
     page.evaluate(PASTE, ["castle.png", "image/png", list(picture)])
     expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
-    expect(page.get_by_alt_text("The picture you searched with")).to_be_visible()
+    expect(page.get_by_alt_text("The picture you searched with").first).to_be_visible()
 
 
 @pytest.mark.parametrize(
@@ -234,45 +234,151 @@ def test_what_was_ticked_is_still_ticked_after_going_back(page: Page) -> None:
     page.get_by_role("checkbox", name="Select lost castle").check()
     page.get_by_role("button", name="Opt out what I ticked").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
-    page.get_by_role("link", name="Go back").click()
+    page.get_by_role("link", name="Go on searching").click()
     expect(page.locator("[data-count]")).to_have_text("1 picture ticked")
 
 
-def test_what_was_ticked_outlives_turning_pages_and_loading_again(
-    browser: Browser, datasets_dir: Path, tmp_path: Path
-) -> None:
+def test_further_pages_come_in_place_and_can_be_linked(browser: Browser, datasets_dir: Path, tmp_path: Path) -> None:
     with served(datasets_dir, tmp_path, cards_per_page=4) as base:
-        context, page, complaints = open_context(browser, base)
-        count = page.locator("[data-count]")
-        tick = page.locator("[data-take]")
+        context, page, complaints = open_context(browser, base, viewport={"width": 360, "height": 500})
         page.goto("/search?q=jane.example")
-        tick.nth(1).check()
-        tick.nth(2).check()
-        page.get_by_role("link", name="More results").click()
-        expect(count).to_have_text("2 pictures ticked on other pages")
-        tick.nth(0).check()
-        expect(count).to_have_text("1 picture ticked, 2 pictures ticked on other pages")
-        page.reload()
-        expect(count).to_have_text("1 picture ticked, 2 pictures ticked on other pages")
+        cards = page.locator("[data-card]")
+        page.locator("[data-take]").nth(1).check()
+        for so_far in (5, 9):  # each page comes as its end comes near
+            page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+            expect(cards.nth(so_far - 1)).to_be_attached(timeout=60_000)
+        page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+        expect(cards).to_have_count(11, timeout=60_000)
+        expect(page.get_by_text("That is all.")).to_be_visible()
+        expect(page.locator("[data-count]")).to_have_text("1 picture ticked")
+        ids = page.evaluate("[...document.querySelectorAll('[data-card] [id]')].map(({id}) => id)")
+        assert len(ids) == len(set(ids))
+        page.locator("[data-take]").nth(10).scroll_into_view_if_needed()
+        expect(page).to_have_url(re.compile("cursor="))
+        linked = page.url
+        page.goto(linked)
+        assert 0 < cards.count() < 11
         page.get_by_role("link", name="First page").click()
-        expect(count).to_have_text("2 pictures ticked, 1 picture ticked on other pages")
-        tick.nth(2).uncheck()
-        page.goto("/search?q=ota.example")
-        expect(count).to_have_text("Tick what is yours")
-        page.goto("/search?q=jane.example")
-        page.get_by_role("button", name="Opt out what I ticked").click()
-        expect(page.get_by_text("These 2 pictures, wherever they are")).to_be_visible()
-        page.get_by_role("button", name="Opt them out").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("Your opt-out is recorded")
-        page.goto("/search?q=jane.example")
-        expect(count).to_have_text("Tick what is yours")
-        tick.nth(1).check()
-        page.get_by_role("link", name="More results").click()
-        page.get_by_role("button", name="Clear", exact=True).click()
-        page.get_by_role("link", name="First page").click()
-        expect(count).to_have_text("Tick what is yours")
+        expect(page).to_have_url(re.compile(r"q=jane\.example"))
         context.close()
         assert complaints == []
+
+
+def test_the_next_page_is_a_link_without_javascript(browser: Browser, datasets_dir: Path, tmp_path: Path) -> None:
+    with served(datasets_dir, tmp_path, cards_per_page=4) as base:
+        context, page, complaints = open_context(browser, base, java_script_enabled=False)
+        page.goto("/search?q=jane.example")
+        page.get_by_role("link", name="More results").click()
+        expect(page.get_by_role("link", name="First page")).to_be_visible()
+        context.close()
+        assert complaints == []
+
+
+def test_ticked_pictures_go_into_the_basket_while_one_goes_on_and_survive_everything(
+    browser: Browser, address: str
+) -> None:
+    context, page, complaints = open_context(browser, address)
+    page.goto("/search?q=jane.example")
+    page.locator("[data-take]").nth(1).check()
+    page.locator("[data-take]").nth(4).click(modifiers=["Shift"])
+    expect(page.locator("[data-count]")).to_contain_text("4 pictures")
+    page.get_by_role("button", name="Add to basket").click()
+    expect(page.locator("[data-count]")).to_contain_text("in your basket")
+    kept = page.locator("[data-basket-count]").inner_text()
+    page.goto("/search?q=ota.example")
+    expect(page.locator("[data-basket-count]")).to_have_text(kept)
+    page.locator("[data-take]").first.check()
+    page.get_by_role("button", name="Opt out what I ticked").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
+    page.reload()
+    thumbs = page.locator(".thumb")
+    n = thumbs.count()
+    assert n == int(kept) + 1
+    page.get_by_role("button", name="Take out").first.click()
+    expect(thumbs).to_have_count(n - 1)
+    page.get_by_role("button", name="Empty the basket").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your basket is empty")
+    context.close()
+    assert complaints == []
+
+
+def test_everything_from_one_site_is_selected_at_once(page: Page) -> None:
+    page.goto("/search?q=https://jane.example/art/0.png&as=url")
+    page.goto("/search?q=shapes&as=caption")
+    page.get_by_label("Select all from a site").select_option("ota.example")
+    expect(page.locator("[data-count]")).to_contain_text("10 pictures")
+
+
+def test_a_picture_is_compared_with_a_slider_by_keyboard(page: Page, picture: bytes) -> None:
+    page.goto("/")
+    page.evaluate(DROP, ["castle.png", "image/png", list(picture)])
+    page.get_by_role("button", name="Compare").first.click()
+    dialog = page.get_by_role("dialog", name="Compare")
+    expect(dialog.get_by_alt_text("The picture you searched with")).to_be_visible()
+    dialog.get_by_label("Lay one over the other").check()
+    slider = dialog.get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("Home")
+    mine = dialog.locator("figure .mat").first
+    expect(mine).to_have_css("clip-path", "inset(0px 100% 0px 0px)")
+    page.keyboard.press("ArrowRight")
+    expect(mine).to_have_css("clip-path", "inset(0px 99% 0px 0px)")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
+
+
+def test_a_picture_is_compared_side_by_side_without_javascript(plain_page: Page, picture: bytes) -> None:
+    page = plain_page
+    page.goto("/")
+    upload = {"name": "castle.png", "mimeType": "image/png", "buffer": picture}
+    page.get_by_label("Choose a picture").set_input_files(upload)  # type: ignore[arg-type]
+    page.get_by_role("button", name="Search with it").click()
+    page.get_by_role("button", name="Compare").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Is it yours?")
+    expect(page.get_by_role("slider")).to_be_hidden()
+    page.get_by_role("button", name="It is mine").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
+
+
+def test_a_portfolio_is_opted_out_by_a_list(page: Page, plain_page: Page) -> None:
+    for here, first in ((page, "a"), (plain_page, "b")):
+        here.goto("/")
+        here.get_by_role("link", name="Opt out a whole portfolio").click()
+        here.get_by_label("Addresses of your pictures").fill(
+            "".join(f"https://jane.example/{first}/{number}.jpg\n" for number in range(40)) + "no address\n"
+        )
+        here.get_by_role("button", name="Show me what you understood").click()
+        expect(here.get_by_text("These 40 addresses")).to_be_visible()
+        expect(here.get_by_text("One line could not be used.")).to_be_visible()
+        here.get_by_role("button", name="Opt them out").click()
+        expect(here.get_by_role("heading", level=1)).to_have_text("Your opt-out is recorded")
+        expect(here.get_by_text("40 addresses")).to_be_visible()
+
+
+def test_a_receipt_is_checked_in_the_browser(page: Page) -> None:
+    page.goto("/search?q=https://nobody.example/a.png")
+    page.get_by_role("button", name="Opt this address out").click()
+    page.get_by_role("button", name="Opt it out").click()
+    page.get_by_role("link", name="/claims/").first.click()
+    page.get_by_role("button", name="Check it in this browser").click()
+    expect(page.locator("[data-verified]")).to_contain_text("Your browser computed it.")
+    page.route("**/v1/receipts/*", lambda route: route.fulfill(body='{"format": "heldout-receipt/1"}'))
+    page.get_by_role("button", name="Check it in this browser").click()
+    expect(page.locator("[data-verified]")).to_contain_text("It does not check out.")
+
+
+def test_arrow_keys_go_from_picture_to_picture(page: Page) -> None:
+    page.goto("/search?q=jane.example")
+    ticks = page.locator("[data-take]")
+    ticks.first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(ticks.nth(1)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    expect(page.locator("[data-count]")).to_contain_text("1 picture")
+    page.keyboard.press("ArrowUp")
+    expect(ticks.nth(1)).to_be_focused()
 
 
 def test_going_back_to_a_pictures_results_needs_no_second_upload(page: Page, picture: bytes) -> None:
@@ -281,7 +387,7 @@ def test_going_back_to_a_pictures_results_needs_no_second_upload(page: Page, pic
     page.get_by_role("checkbox", name="Select all 5 copies").check()
     page.get_by_role("button", name="Opt out what I ticked").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
-    page.get_by_role("link", name="Go back").click()
+    page.get_by_role("link", name="Go on searching").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
     expect(page.locator("[data-count]")).to_have_text("1 picture, 5 copies ticked")
 
@@ -342,16 +448,28 @@ def opened_pages(page: Page, picture: bytes, state_dir: Path) -> Iterator[str]:
     expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
     page.get_by_text("5 copies on 3 sites").click()
     yield "results of a picture"
+    page.get_by_role("button", name="Compare").first.click()
+    page.get_by_label("Lay one over the other").check()
+    yield "comparison"
+    page.get_by_role("button", name="Close").click()
     page.get_by_role("checkbox", name="Select all 5 copies").check()
     page.get_by_role("button", name="Opt out what I ticked").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Check, then opt out")
-    yield "confirm"
+    yield "basket"
+    page.goto("/portfolio")
+    yield "portfolio"
+    page.goto("/basket")
+    page.get_by_text("Is a whole site yours?").click()
     page.get_by_role("button", name="Opt them out").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your opt-out is recorded")
     yield "done"
     page.get_by_role("link", name="/claims/").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("An opt-out and its receipt")
     yield "claim"
+    page.get_by_role("link", name="a sheet of evidence").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Evidence of an opt-out")
+    yield "evidence"
+    page.go_back()
     page.go_back()
     yield from opened_account_pages(page, state_dir)
 
@@ -362,7 +480,7 @@ def opened_account_pages(page: Page, state_dir: Path) -> Iterator[str]:
     assert private is not None
     page.goto(private)
     yield "manage"
-    page.get_by_role("link", name="Sign in").click()
+    page.get_by_role("link", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
     yield "sign in"
     page.get_by_label("E-mail").fill("jane@mail.example")
@@ -378,10 +496,10 @@ def opened_account_pages(page: Page, state_dir: Path) -> Iterator[str]:
     expect(page.get_by_role("button", name="Move it into my account")).to_have_count(0)
     expect(page.get_by_role("heading", level=1)).to_have_text("Change an opt-out")
     yield "manage one's own"
-    page.get_by_role("link", name="Your account").click()
+    page.get_by_role("link", name="My opt-outs").click()
     page.get_by_text("Make a key").click()
     page.get_by_label("What is it for?").fill("a script")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Your account")
+    expect(page.get_by_role("heading", level=1)).to_have_text("My opt-outs")
     yield "account"
     page.get_by_role("button", name="Make the key").click()
     expect(page.get_by_text("Your new key.")).to_be_visible()
