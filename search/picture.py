@@ -51,8 +51,8 @@ def answer_picture(reading: Reading, encoder: QueryEncoder, data: bytes) -> Answ
     notes = []
     if query.quality < MIN_QUALITY:
         notes.append(
-            f"The picture is too plain to recognise its copies by perceptual hash (quality {query.quality} of 100, "
-            f"{MIN_QUALITY} needed): copies with other bytes may be among the similar ones, not verified."
+            "The picture is too plain for its copies to be told from other pictures. Only the very same file is sure; "
+            "changed copies may be among what looks alike, not verified."
         )
     if len(copies) > MAX_COPIES:
         notes.append(f"{len(copies)} copies were found; the {MAX_COPIES} nearest are listed.")

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import quote
 
+from heldout.fingerprints import MATCH_DISTANCE
 from heldout.records import Copy, Evidence, Group, Hit, Sample, SearchResult
 from indexer.samples import STATUS_CORRUPT, STATUS_NO_PICTURE, STATUS_NOT_FETCHED
 from search.picks import format_picks
@@ -187,7 +188,11 @@ def _likeness(hit: Hit, best: Evidence, kind: str) -> str:
 
 def fingerprint_words(distance: int) -> str:
     """How far two pictures' PDQ are apart."""
-    return gettext("%(n)s of 256 fingerprint bits differ", n=distance)
+    if distance == 0:
+        return gettext("The same fingerprint")
+    if distance <= MATCH_DISTANCE:
+        return gettext("Nearly the same fingerprint: %(n)s of 256 bits differ", n=distance)
+    return gettext("Another fingerprint: %(n)s of 256 bits differ", n=distance)
 
 
 def _evidence_word(evidence: Evidence, label: str) -> str:

@@ -16,6 +16,7 @@ from search.checking import Query
 from web.cards import sections
 from web.contexts import Asked, CheckForm, ReadingLink, ResultsPage, SearchBox, Section
 from web.questions import Question, Reading
+from web.said import sentence
 from web.selection import format_picture
 from web.words import count, gettext, gettext_noop, ngettext
 
@@ -61,7 +62,7 @@ def results_page(
             is_whole=not first_href and not box.narrowing.is_used,
             has_pages=bool(first_href or next_href),
         ),
-        notes=result.notes,
+        notes=[sentence(note) for note in result.notes],
         first_href=first_href,
         next_href=next_href,
         wide_href=wide_href,
