@@ -232,6 +232,8 @@ def _notes(claim: ClaimThen) -> list[str]:
         notes.append(f"The claim was withdrawn on {withdrawn.at.date().isoformat()}.")
     if claim.report.options.get("dry_run"):
         notes.append("The run wrote no shards: the report tells what it would have dropped.")
+    if claim.report.options.get("preference") == "train-ai=y":
+        notes.append("The lab kept only what was allowed expressly: what nobody had allowed was left out in any case.")
     if claim.report.failed:
         notes.append(f"{len(claim.report.failed)} inputs gave no output, and the report does not speak for them.")
     if any(isinstance(subject, ImageDigest) for subject in claim.whole.subjects):
