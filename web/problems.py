@@ -49,6 +49,7 @@ _DETAILS = {
         "Something this site needs is not answering. Try again in half a minute; if it stays, tell the operator."
     ),
 }
+_UNFIT = gettext_noop("The request does not fit: %(what)s.")
 
 
 def problem(
@@ -114,8 +115,8 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid_request(request: Request, error: RequestValidationError) -> Response:
         errors = [{"where": ".".join(map(str, each["loc"])), "what": each["msg"]} for each in error.errors()]
-        first = f"{errors[0]['where']}: {errors[0]['what']}" if errors else "the request"
-        return problem(request, 422, f"The request does not fit: {first}.", errors=errors)
+        first = f"{errors[0]['where']}: {errors[0]['what']}" if errors else "?"
+        return problem(request, 422, _UNFIT % {"what": first}, errors=errors)
 
 
 def unexpected(request: Request) -> Response:
