@@ -75,10 +75,12 @@ def make_list(state_dir: Path, n_entries: int, n_hosts: int) -> OnlineList:
     hosts = pa.array(sorted(f"site{number * 25 % 50_000}.example" for number in range(min(n_hosts, 2_000))))
     more = pa.array(sorted(f"place{number}.example" for number in range(max(n_hosts - 2_000, 0))))
     names = pa.array(sorted({*hosts.to_pylist(), *more.to_pylist()}))
-    tables = {name: schema.empty_table() for name, schema in SCHEMAS.items()}
-    tables["url"] = _table(SCHEMAS["url"], pa.array(keys), 0)
-    tables["host"] = _table(SCHEMAS["host"], names, 2)
-    return OnlineList.of(ExclusionList(version, tables, "declared", None))
+    granting = {name: schema.empty_table() for name, schema in SCHEMAS.items()}
+    excluding = granting | {
+        "url": _table(SCHEMAS["url"], pa.array(keys), 0),
+        "host": _table(SCHEMAS["host"], names, 2),
+    }
+    return OnlineList.of(ExclusionList(version, excluding, granting, "declared", None))
 
 
 def _table(schema: pa.Schema, what: pa.Array, assurance: int) -> pa.Table:
@@ -129,7 +131,7 @@ def main() -> None:
         server = context.Process(target=serve, args=(folder, arguments.entries, arguments.hosts, port_of))
         server.start()
         try:
-            port, key = port_of.get()
+            port, key = port_of.get(timeout=600)  # or the server says why not
             measure(held, port, key, server.pid or 0, arguments)
         finally:
             server.terminate()

@@ -119,6 +119,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, is_https=settings.base_url.startswith("https://"))
     app.add_middleware(Languages, is_https=settings.base_url.startswith("https://"))
+    app.include_router(online_api.routes)  # first: labs ask millions of questions, and routes are tried in turn
     app.include_router(search_api.router(get_engine, get_fetcher))
     app.include_router(search_knn.router(get_engine, get_fetcher))
     app.include_router(registry_api.router(get_registry, get_client))
@@ -138,7 +139,6 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None, parts: Par
         research_pages,
         dispute_pages,
         review_pages,
-        online_api,
     ):
         app.include_router(module.routes)
     _add_robots(app)

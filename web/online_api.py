@@ -5,7 +5,7 @@ callers, and what the server learns by each way of asking.
 """
 
 import hashlib
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from fastapi.openapi.models import Example
@@ -19,9 +19,11 @@ from heldout.records import Assurance
 from registry.api import account_of
 from registry.bulk import MAX_BITMAP_LINES, MAX_JSON_LINES, Answered, answer_bitmap, answer_json, count_lines
 from registry.online import OnlineList, OnlineLists
-from web.deps import RegistryDep, SettingsDep
-from web.rates import Allowances
 from web.visitors import client_digest
+
+if TYPE_CHECKING:
+    from registry.service import Registry
+    from web.rates import Allowances
 
 OPEN_PATHS: Final = ("/api/v2/query/urls", "/v1/check", "/v1/range")
 """Where scripts of any site may ask."""
@@ -72,29 +74,21 @@ MinAssurance = Annotated[Assurance, Query(description="Leave out what is proved 
 routes = APIRouter(tags=["list"])
 
 
-def get_lists(request: Request) -> OnlineLists:
+async def get_lists(request: Request) -> OnlineLists:  # not waited for in a thread, as all here that is quick
     """The list that is held."""
     lists: OnlineLists = request.app.state.lists
     return lists
 
 
-def get_allowances(request: Request) -> Allowances | None:
-    """What callers without a key may ask; None where they may ask nothing."""
-    allowances: Allowances | None = request.app.state.allowances
-    return allowances
-
-
-ListsDep = Annotated[OnlineLists, Depends(get_lists)]
-
-
 class Caller:
     """Who asks: somebody with a key, or an address of the network."""
 
-    def __init__(self, request: Request, registry: RegistryDep, settings: SettingsDep) -> None:
+    def __init__(self, request: Request) -> None:
+        state = request.app.state
         self._given = request.headers.get("authorization", "")
-        self._registry = registry
-        self._client = client_digest(request, settings)
-        self._allowances = get_allowances(request)
+        self._registry: Registry = state.registry
+        self._client = client_digest(request, state.settings)
+        self._allowances: Allowances | None = state.allowances
 
     def admit(self, n: int) -> None:
         """Let n questions pass. Reads the database where there is a key.
@@ -123,7 +117,13 @@ class Caller:
             )
 
 
-CallerDep = Annotated[Caller, Depends()]
+async def get_caller(request: Request) -> Caller:
+    """Who asks."""
+    return Caller(request)
+
+
+ListsDep = Annotated[OnlineLists, Depends(get_lists)]
+CallerDep = Annotated[Caller, Depends(get_caller)]
 
 
 def lines_body(limit: int) -> dict[str, Any]:
