@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +36,9 @@ FORMAT: Final = "heldout-audit/1"
 SUMMARY_NAME: Final = "audit.json"
 PAGE_NAME: Final = "audit.html"
 SQL_NAME: Final = "audit.sql"
-_TEXT_TABLES: Final = "tables"
+TABLES_FOLDER: Final = "tables"
+_MONTHS: Final = 1_000
+"""Rows of opt-outs by month and assurance that a chart adds up: all there are in 16 years."""
 
 Progress = Callable[[int, int], None]
 """(shards done, shards in all)."""
@@ -94,7 +96,7 @@ def audit(
         part.mkdir()
         try:
             made, work = part / "made", part / "work"
-            for folder in (made / "samples", made / _TEXT_TABLES, work / "other"):
+            for folder in (made / "samples", made / TABLES_FOLDER, work / "other"):
                 folder.mkdir(parents=True)
             for jobs, folder in zip(plans, (made / "samples", work / "other"), strict=False):
                 shards: list[AuditedShard] = []
@@ -134,7 +136,7 @@ def _write(
     with AuditTables(part / "work", memory=memory) as tables:
         other = [shard.notes for shard in others[0] if shard.notes is not None] if others else None
         tables.load([shard.notes for shard in shards if shard.notes is not None], shard_table(shards), other)
-        n_rows = tables.write(made / _TEXT_TABLES)
+        n_rows = tables.write(made / TABLES_FOLDER)
         totals = tables.totals() | unreadable(shards)
         changes = tables.changes() if others else None
         shown = shown_tables(tables, n_rows)
@@ -153,7 +155,7 @@ def _write(
         "totals": totals,
         "changes": changes,
         "tables": {
-            f"{name}.{suffix}": {"rows": n, "sha256": sha256_file(made / _TEXT_TABLES / f"{name}.{suffix}")}
+            f"{name}.{suffix}": {"rows": n, "sha256": sha256_file(made / TABLES_FOLDER / f"{name}.{suffix}")}
             for name, n in n_rows.items()
             for suffix in ("parquet", "csv")
         },
@@ -182,7 +184,7 @@ def unreadable(shards: Sequence[AuditedShard]) -> dict[str, int]:
 def shown_tables(tables: AuditTables, n_rows: dict[str, int]) -> dict[str, Found]:
     """The rows that people look at, of each table."""
     shown = {
-        name: Found(tables.top(name, 600 if name == "since" else SHOWN), n_rows[name])
+        name: Found(tables.top(name, _MONTHS if name == "since" else SHOWN), n_rows[name])
         for name in TITLES
         if name in n_rows
     }
@@ -192,7 +194,7 @@ def shown_tables(tables: AuditTables, n_rows: dict[str, int]) -> dict[str, Found
     return shown
 
 
-def views(names: Sequence[str] | dict[str, int]) -> str:
+def views(names: Iterable[str]) -> str:
     """`audit.sql`: views over the folder's files, to be run within it."""
     lines = ["-- Views over this audit's files. Within its folder: duckdb -init audit.sql\n"]
     lines += [f"CREATE VIEW {name} AS FROM read_parquet('tables/{name}.parquet');\n" for name in names]

@@ -7,9 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from heldout.audit import TABLES_FOLDER
 from heldout.audit_sections import Cell, Legend, Section
 from heldout.errors import NotFoundError
-from web.survey import RESULT_NAME, TABLES_FOLDER, made, results
+from web.survey import RESULT_NAME, made, results
 
 _RESULT: Final = re.compile(r"g[0-9]{1,9}-l[0-9]{1,9}", re.ASCII)
 _FILE: Final = re.compile(r"[a-z_]+\.(?:csv|parquet)", re.ASCII)

@@ -19,13 +19,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heldout.audit import shown_tables
+from heldout.audit import TABLES_FOLDER, shown_tables
 from heldout.audit_samples import Hosts, SampleNotes
 from heldout.audit_sections import Voice, make_sections
 from heldout.audit_shards import SHARD_SCHEMA
@@ -47,7 +46,6 @@ from web.published import current_list
 FORMAT: Final = "heldout-research/1"
 CURRENT_NAME: Final = "current.json"
 RESULT_NAME: Final = "result.json"
-TABLES_FOLDER: Final = "tables"
 KEPT_WITH_TABLES: Final = 20
 """Of a data set's results: the tables of older ones are removed, what their pages show is kept."""
 MEMORY: Final = "1GB"
@@ -239,6 +237,8 @@ def _first_bits(digests: pa.ChunkedArray) -> pa.Array:
 
 def _shared(work: Path, datasets: list[str]) -> list[dict[str, Any]]:
     """What each two data sets have in common: addresses, and pictures' files."""
+    import duckdb  # the service reads what is here and has no use for it
+
     columns = {"key": "notes", "file": "files"}
     shared = []
     with duckdb.connect(work / "shared.db", config={"memory_limit": MEMORY, "temp_directory": str(work)}) as db:
