@@ -117,8 +117,8 @@ def _check_version(report: Report, version: ListAtHand | None, grounds: Grounds)
     if version is None:
         grounds.believed += [
             (
-                f"That the list with the digest {report.manifest_sha256} was made from the first {report.log_size} "
-                "entries of the log: so the report says; the list itself would prove it (--list or --from)."
+                f"That the list with the digest {report.manifest_sha256} was made from {_first(report.log_size)} of "
+                "the log: so the report says; the list itself would prove it (--list or --from)."
             ),
             (
                 "That the list held what these entries amount to, and that nobody who proved more had allowed training "
@@ -140,8 +140,8 @@ def _check_version(report: Report, version: ListAtHand | None, grounds: Grounds)
     if known != (said["version"], said["log"]["vkey"], report.log_size, report.log_root):
         raise VerificationError(f"{report.path} misstates its list: the report was changed, or its maker lies")
     grounds.proved.append(
-        f"The list that the report names, by its digest, is version {manifest.version} and was made from the first "
-        f"{manifest.log.size} entries of the log. Which works and places it holds was read in the list itself."
+        f"The list that the report names, by its digest, is version {manifest.version} and was made from "
+        f"{_first(manifest.log.size)} of the log. Which works and places it holds was read in the list itself."
     )
 
 
@@ -218,9 +218,12 @@ def _overall(counts: Mapping[str, int], n: int) -> Literal["yes", "no", "partly"
 
 def _overall_words(counts: Mapping[str, int], n: int, list_words: str) -> str:
     if counts["yes"] == n:
-        return f"Yes: the list that was applied ({list_words}) held all {n} works and places of this claim."
+        return f"Yes: the list that was applied ({list_words}) held {_all_of(n)} of this claim."
     if counts["no"] == n:
-        return f"No: the list that was applied ({list_words}) held none of the {n} works and places of this claim."
+        none = "not the one work or place" if n == 1 else f"none of the {n} works and places"
+        return f"No: the list that was applied ({list_words}) held {none} of this claim."
+    if counts["unknown"] == n:
+        return f"Cannot tell whether the list that was applied ({list_words}) held {_all_of(n)} of this claim."
     parts = [f"{counts[answer]} {words}" for answer, words in _COUNT_WORDS.items() if counts[answer]]
     return f"Of the {n} works and places of this claim, {', '.join(parts)} ({list_words})."
 
@@ -242,6 +245,14 @@ def _notes(claim: ClaimThen) -> list[str]:
             "hold addresses alone, only addresses are found."
         )
     return notes
+
+
+def _all_of(n: int) -> str:
+    return "the one work or place" if n == 1 else f"all {n} works and places"
+
+
+def _first(n: int) -> str:
+    return "the first entry" if n == 1 else f"the first {n} entries"
 
 
 def _entries(indices: list[int]) -> str:

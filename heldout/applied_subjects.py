@@ -148,7 +148,7 @@ class ClaimThen:
             "no",
             "later",
             f"it was logged on {_day(self.whole.received_at)} as entry {index}, after the list was made, which takes "
-            f"in the {size} entries up to {size - 1}",
+            f"in what was logged before entry {size}",
         )
 
     def _should_be_there(self, found: Standing | None) -> Verdict:

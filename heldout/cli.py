@@ -21,7 +21,7 @@ from heldout.cli_check import ask_list, ask_server, print_answers
 from heldout.cli_opt_out import opt_out
 from heldout.cli_search import search
 from heldout.cli_sign import Signing, SignKeyOption, keygen, sign
-from heldout.cli_verify import cosigned, verify_claim_receipt, verify_filter_report, verify_list
+from heldout.cli_verify import check_no_report, cosigned, verify_claim_receipt, verify_filter_report, verify_list
 from heldout.errors import ExitCode, HeldoutError, InputError
 from heldout.terminal import complain, format_counts, format_kinds, print_json, progress, tell_doubts
 
@@ -371,7 +371,9 @@ def verify(
     """
     from heldout.report_reading import is_report
 
+    for_reports = [option for option in (key, shards, out, again, receipt, site, url) if option]
     if path.is_dir():
+        check_no_report(path, for_reports)
         verify_list(path, witnesses, allow_unverified=allow_unverified, as_json=as_json)
         return
     try:
@@ -383,6 +385,8 @@ def verify(
     if is_report(value):
         if witnesses is not None:
             raise InputError(f"{path} is a filter report, which nobody cosigns: verify its list with --witnesses")
+        if receipt is None and (site is not None or url):
+            raise InputError("--from and --url are for the question about an opt-out: give its --receipt RECEIPT too")
         if receipt is not None:
             verify_applied(
                 path,
@@ -407,6 +411,7 @@ def verify(
             as_json=as_json,
         )
     else:
+        check_no_report(path, for_reports)
         verify_claim_receipt(
             path, value, list_path, log_key, witnesses, allow_unverified=allow_unverified, as_json=as_json
         )

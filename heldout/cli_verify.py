@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from heldout.report_reading import Report
 
 
+def check_no_report(path: Path, for_reports: Sequence[object]) -> None:
+    """Refuse options that are for filter reports with something that is none. Raises InputError."""
+    if for_reports:
+        raise InputError(
+            f"{path} is no filter report, which --key, --shards, --out, --again, --receipt, --from and --url are for: "
+            "give the report first, as in heldout verify report.json --receipt receipt.json"
+        )
+
+
 def verify_list(path: Path, witnesses: Path | None, *, allow_unverified: bool, as_json: bool) -> None:
     """Tell of a pulled list."""
     from heldout.exclusion import ExclusionList

@@ -424,6 +424,18 @@ def test_the_command_needs_somebodys_key_and_a_receipt(
     assert asked("held", "--log-key", world.vkey, "--from", str(tmp_path)) == 2  # there is no log there
 
 
+def test_the_command_refuses_the_two_the_wrong_way_round(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receipt = tmp_path / "receipt.json"
+    receipt.write_text(json.dumps(world.receipts["held"]))
+    assert run(["verify", str(receipt), "--receipt", str(world.report), "--log-key", world.vkey]) == 2
+    assert "give the report first" in capsys.readouterr().err
+    assert run(["verify", str(world.held), "--key", str(receipt)]) == 2
+    assert run(["verify", str(world.report), "--from", str(world.site)]) == 2
+    assert "--receipt" in capsys.readouterr().err
+
+
 def test_the_command_says_when_the_list_at_hand_is_another(
     world: World, asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
