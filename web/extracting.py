@@ -5,7 +5,7 @@ An error is found where it is raised: `raise InputError(f"{host} is too long: ..
 """
 
 import ast
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from typing import IO, Any, Final, cast
 
 from babel.messages.extract import extract_python
@@ -23,7 +23,7 @@ _RAISED: Final = {
 _MIN_LETTERS: Final = 8
 """Fewer than this beside its values, and a message says nothing that could be translated."""
 
-Found = tuple[int, str, str | tuple[str, ...], list[str]]
+Found = tuple[int, str, Any, list[str]]
 
 
 def extract(
@@ -40,12 +40,22 @@ def extract(
     constants = _constants(tree)
     seen = set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield from _inside(node, keywords)
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and _name(node.exc.func) in _RAISED:
             for argument in node.exc.args:
                 text = _sentence(argument, constants)
                 if text and text not in seen:
                     seen.add(text)
                     yield node.lineno, "gettext_noop", text, ["error"]
+
+
+def _inside(text: ast.JoinedStr, keywords: Container[str]) -> Iterator[Found]:
+    """Marked sentences inside an f-string, which Babel takes for one piece of text."""
+    for call in ast.walk(text):
+        if isinstance(call, ast.Call) and _name(call.func) in keywords:
+            texts = tuple(each.value if isinstance(each, ast.Constant) else None for each in call.args)
+            yield call.lineno, _name(call.func), texts if len(texts) > 1 else texts[0], []
 
 
 def _constants(tree: ast.Module) -> dict[str, str]:

@@ -19,6 +19,7 @@ from heldout.leaves import (
     kind_of,
 )
 from heldout.records import Assurance, ClaimState, SubjectKind
+from heldout.states import is_enough
 from web.words import gettext, gettext_noop, listed, ngettext
 
 KIND_WORDS: Final = {
@@ -100,9 +101,11 @@ def words(leaf: Leaf) -> str:
                 if leaf.preference == "train-ai=y"
                 else gettext("%(what)s must not be used for training; %(how)s.", what=what, how=how)
             )
-            if leaf.n_parts == 1:
-                return said
-            return f"{said} {gettext('Part %(part)s of %(n)s.', part=leaf.part, n=leaf.n_parts)}"
+            if not all(is_enough(kind, leaf.assurance) for kind in _kinds(leaf)):
+                said += f" {gettext('A site or a profile counts once it is shown whose it is.')}"
+            if leaf.n_parts > 1:
+                said += f" {gettext('Part %(part)s of %(n)s.', part=leaf.part, n=leaf.n_parts)}"
+            return said
         case AssuranceLeaf():
             return _of_subjects(leaf, gettext(_ASSURANCES[leaf.assurance]))
         case StateLeaf():

@@ -282,3 +282,12 @@ def f(host, n, error):
         "%(host)s has 5 %% of %(n)s: give ten words at most",
         "nothing was given: choose something",
     }
+
+
+def test_sentences_inside_f_strings_are_found() -> None:
+    source = "x = f\"{y} {gettext('One sentence.', n=1)} {ngettext('a', 'b', n)}\""
+    found = list(extract(io.BytesIO(source.encode()), {"gettext": None, "ngettext": (1, 2)}, (), {}))
+    assert [(function, text) for _, function, text, _ in found] == [
+        ("gettext", "One sentence."),
+        ("ngettext", ("a", "b", None)),
+    ]
