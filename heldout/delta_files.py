@@ -54,7 +54,7 @@ def make_delta(
     base: PreviousVersion, old: Mapping[TableName, pa.Table], new: Mapping[TableName, pa.Table]
 ) -> ListDelta:
     """What changed between the tables of two versions."""
-    return ListDelta(base, {name: _table_delta(old[name], new[name]) for name in SCHEMAS})
+    return ListDelta(base, {name: _table_delta(old[name], new[name], name) for name in SCHEMAS})
 
 
 def format_delta(delta: ListDelta) -> bytes:
@@ -208,9 +208,22 @@ def _files(manifest: Manifest, group: int, bits: int) -> list[str]:
 # ---- making -----------------------------------------------------------------------------------------------------
 
 
-def _table_delta(old: pa.Table, new: pa.Table) -> TableDelta:
-    removed, added = _rows_not_in(old, new), _rows_not_in(new, old)
-    return TableDelta(removed, new.take(pa.array(added)))
+def _table_delta(old: pa.Table, new: pa.Table, name: TableName) -> TableDelta:
+    not_in = _keys_not_in if name == "url" else _rows_not_in
+    return TableDelta(not_in(old, new), new.take(pa.array(not_in(new, old))))
+
+
+def _keys_not_in(table: pa.Table, other: pa.Table) -> npt.NDArray[np.int64]:
+    """As `_rows_not_in`, of tables that may have a billion rows: both are sorted."""
+    keys, others = table["key"].to_numpy(), other["key"].to_numpy()
+    place = np.searchsorted(others, keys)
+    is_there = place < len(others)
+    place[~is_there] = 0
+    if len(others):
+        is_there &= others[place] == keys
+        for column in STANDING:
+            is_there &= table[column].to_numpy() == other[column].to_numpy()[place]
+    return np.flatnonzero(~is_there)
 
 
 def _rows_not_in(table: pa.Table, other: pa.Table) -> npt.NDArray[np.int64]:
