@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.web.serving import address_of, free_socket, launch, serving
-from tests.web.walk import REVIEWER, Walk
+from tests.web.walk import Walk, reviewer_of
 from web.app import create_app
 from web.demo import COLLECTION, DATASET, FORMATS, INPUTS, MODEL
 from web.settings import Settings
@@ -25,6 +25,7 @@ WIDTHS = {360: 740, 1280: 900}
 """Width to height of the window, in CSS pixels."""
 SCHEMES = ("light", "dark")
 LANGUAGES = {"en": SCHEMES, "es": ("light",)}
+KINDS = [(language, width, scheme) for language, schemes in LANGUAGES.items() for width in WIDTHS for scheme in schemes]
 PLENTY = 100_000
 """Of what is limited by the day: all visitors here come from one address."""
 
@@ -51,7 +52,7 @@ def main() -> int:
             publish="auto",
             publish_delay_s=0.1,
             suggestions=COLLECTION / "queries.json",
-            reviewers=REVIEWER,
+            reviewers=",".join(reviewer_of(name_of(*kind)) for kind in KINDS),
             research_every_s=0,
             daily_claims=PLENTY,
             daily_subjects=PLENTY,
@@ -80,10 +81,7 @@ def index_collection(model: Path) -> Path:
 
 def take_all(browser: Browser, address: str, state_dir: Path, out: Path, only: set[str]) -> Iterator[Path]:
     """Walk through the site at each width, in each scheme and language, taking every page, or those that are named."""
-    kinds = [
-        (language, width, scheme) for language, schemes in LANGUAGES.items() for width in WIDTHS for scheme in schemes
-    ]
-    for language, width, scheme in kinds:
+    for language, width, scheme in KINDS:
         context = browser.new_context(
             base_url=address,
             viewport={"width": width, "height": WIDTHS[width]},
@@ -92,7 +90,7 @@ def take_all(browser: Browser, address: str, state_dir: Path, out: Path, only: s
             locale=language,
         )
         page = context.new_page()
-        for name, step in Walk(state_dir, f"jane-{language}-{width}-{scheme}").steps().items():
+        for name, step in Walk(state_dir, name_of(language, width, scheme)).steps().items():
             step(page)
             if not only or name in only:
                 path = out / f"{name}-{width}-{scheme}{'' if language == 'en' else f'-{language}'}.png"
@@ -100,6 +98,11 @@ def take_all(browser: Browser, address: str, state_dir: Path, out: Path, only: s
                 page.screenshot(path=path, full_page=True)
                 yield path
         context.close()
+
+
+def name_of(language: str, width: int, scheme: str) -> str:
+    """Whose walk it is."""
+    return f"jane-{language}-{width}-{scheme}"
 
 
 def settle(page: Page) -> None:
