@@ -19,6 +19,7 @@ from registry.reviewing import parse_claim_outcome, parse_dispute_outcome
 from registry.reviews import ClaimOutcome
 from registry.service import Registry
 from search.engine import SearchEngine
+from web.claim_pages import ASSURANCES, ROLES
 from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep
 from web.dispute_words import BASES
 from web.dispute_words import STATES as DISPUTE_STATES
@@ -35,7 +36,7 @@ from web.said import sentence
 from web.settings import Settings
 from web.visitors import Visitor, VisitorDep, to_sign_in
 from web.whereabouts import all_generations, shown_address, shown_picture
-from web.words import gettext, gettext_noop, ngettext
+from web.words import day_time, gettext, gettext_noop, ngettext
 
 routes = APIRouter(include_in_schema=False)
 
@@ -266,9 +267,9 @@ def _facts(case: Case) -> list[tuple[str, str]]:
     claim = case.claim
     return [
         (gettext("Preference"), claim.preference),
-        (gettext("Assurance"), claim.assurance),
-        (gettext("Acting as"), claim.acting_as),
-        (gettext("Received"), f"{claim.received_at:%Y-%m-%d %H:%M} UTC"),
+        (gettext("Assurance"), gettext(ASSURANCES[claim.assurance])),
+        (gettext("Acting as"), gettext(ROLES[claim.acting_as])),
+        (gettext("Received"), day_time(claim.received_at)),
         (gettext("Account"), gettext("yes") if case.has_account else gettext("no")),
         (gettext("Contact"), case.contact or gettext("none")),
     ]
@@ -311,7 +312,7 @@ def _subjects(engine: SearchEngine, claim: Claim, subjects: list[ShownSubject]) 
                     thumbnail=href,
                     state_words=gettext(STATES[each.state]),
                     why="" if each.state == "disputed" else _reason(each.reason),
-                    assurance=each.assurance,
+                    assurance=gettext(ASSURANCES[each.assurance]),
                     where=where,
                 )
             )

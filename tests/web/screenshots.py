@@ -95,7 +95,8 @@ def take_all(browser: Browser, address: str, state_dir: Path, out: Path, only: s
             if not only or name in only:
                 path = out / f"{name}-{width}-{scheme}{'' if language == 'en' else f'-{language}'}.png"
                 settle(page)
-                page.screenshot(path=path, full_page=True)
+                is_covered = page.locator("dialog[open]").count() > 0  # a dialog covers the window alone
+                page.screenshot(path=path, full_page=not is_covered)
                 yield path
         context.close()
 
