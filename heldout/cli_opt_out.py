@@ -162,6 +162,8 @@ def _tell(done: "OptedOut") -> None:
     before = "" if done.is_new else ", by an earlier run"
     states = ", ".join(f"{n:,} {words(state)}" for state, n in claim.subject_states.items())
     print(f"{begin}: claim {claim.id}: {states}{before}")
+    for note in claim.notes if claim.subject_states.get("quarantined") else []:
+        print(f"  {plain(note)}")
     if done.receipt is None:
         complain("the log has not taken it in yet: run this again later to get the receipt")
     else:

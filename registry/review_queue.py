@@ -182,10 +182,11 @@ def _left_over(session: Session, limit: int) -> list[Waiting]:
 
 
 def _reasons(session: Session, claim_id: str, state: ClaimState) -> dict[str, int]:
-    query = select(SubjectRow.position, SubjectRow.state).where(SubjectRow.claim_id == claim_id)
-    rows = session.execute(query).all()
-    reasons = why(session, claim_id, len(rows))
-    return dict(Counter(reasons[position] for position, each in rows if each == state))
+    of_claim = SubjectRow.claim_id == claim_id
+    positions = session.scalars(select(SubjectRow.position).where(of_claim, SubjectRow.state == state)).all()
+    n_subjects = session.scalars(select(func.count()).select_from(SubjectRow).where(of_claim)).one()
+    reasons = why(session, claim_id, n_subjects)
+    return dict(Counter(reasons[position] for position in positions))
 
 
 def _subjects(session: Session, claim: Claim) -> list[ShownSubject]:

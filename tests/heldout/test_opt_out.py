@@ -69,7 +69,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Registry.prepare(tmp_path_factory.mktemp("site") / "state", origin="registry.example/log") as registry:
         app = FastAPI()
-        app.include_router(router(lambda: registry))
+        app.include_router(router(lambda: registry, lambda: bytes(32)))
 
         @app.exception_handler(HeldoutError)
         def answer(_: Request, error: HeldoutError) -> JSONResponse:
@@ -157,7 +157,6 @@ def test_a_preview_says_everything_and_stores_nothing(site: Site, capsys: pytest
         "1 site, with",
         "1 profile, with",
         "2 places wait for proof",
-        "not whole sites and profiles yet",
         "1 said twice",
         "mixed.csv:3: the same as mixed.csv:2",
         "4 cannot be used",
@@ -216,6 +215,15 @@ def test_two_people_with_one_list_have_two_claims(
         assert opt_out(site, table, "--yes", "--json", "--out", str(tmp_path / folder)) == 0
         claims.add(answer(capsys)["claims"][0]["claim"]["id"])
     assert len(claims) == 2
+
+
+def test_what_is_held_for_review_is_said_with_the_reason(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("works").mkdir()
+    Image.new("RGB", (64, 64), "white").save("works/blank.png")
+    assert opt_out(site, "works", "--yes") == 0
+    said = capsys.readouterr().out
+    assert "1 quarantined" in said
+    assert "held until a person has looked" in said
 
 
 def test_ten_thousand_works_are_one_claim_and_more_are_two(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from tests.registry.builders import digest, image, request, url
 @pytest.fixture
 def client(registry: Registry) -> Iterator[TestClient]:
     app = FastAPI()
-    app.include_router(router(lambda: registry))
+    app.include_router(router(lambda: registry, lambda: bytes(32)))
 
     @app.exception_handler(HeldoutError)
     def answer(_: Request, error: HeldoutError) -> JSONResponse:

@@ -36,7 +36,7 @@ def client(registry: Registry, world: World) -> Iterator[TestClient]:
             yield
 
     app = FastAPI(lifespan=lifespan)
-    app.include_router(claims_router(lambda: registry))
+    app.include_router(claims_router(lambda: registry, lambda: bytes(32)))
     app.include_router(router(lambda: registry, lambda: app.state.prober))
 
     @app.exception_handler(HeldoutError)
