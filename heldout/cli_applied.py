@@ -96,7 +96,7 @@ def _other_list(report: "Report", list_path: Path) -> str:
 
 
 def _tell(answer: "Applied") -> None:
-    print(answer.words)
+    print(plain(answer.words))
     for subject in answer.subjects:
         print(f"  {subject.kind} {plain(subject.name)}: {plain(subject.words)}")
     for heading, sentences in (

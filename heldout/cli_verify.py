@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heldout.errors import InputError, VerificationError
-from heldout.terminal import format_counts, print_json, tell_doubts
+from heldout.terminal import format_counts, plain, print_json, tell_doubts
 
 if TYPE_CHECKING:
     from heldout.records import ClaimState
@@ -119,7 +119,8 @@ def _signed(report: "Report") -> str:
     if report.signed_by:
         return f"signed by {', '.join(report.signed_by)}"
     if report.claimed_signers:
-        return f"says to be signed by {', '.join(report.claimed_signers)}, which was not checked (give --key)"
+        named = plain(", ".join(report.claimed_signers))
+        return f"says to be signed by {named}, which was not checked (give --key)"
     return "not signed"
 
 

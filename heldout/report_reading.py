@@ -5,8 +5,9 @@ as `report.dsse.json` if the lab signed it. Form: docs/formats/filter-report.md.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +16,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from heldout.checkpoint import from_base64
 from heldout.dsse import IN_TOTO, is_envelope, parse_envelope, verify_envelope
 from heldout.errors import InputError, VerificationError
+from heldout.filtering_options import PREFERENCES
 from heldout.merkle import HASH_SIZE
 from heldout.records import ASSURANCES
 from heldout.report import PREDICATE_TYPE, STATEMENT_TYPE
 
 ENVELOPE_SUFFIX: Final = ".dsse.json"
+_OPTIONS: Final[Mapping[str, Sequence[str | None]]] = {
+    "preference": PREFERENCES,
+    "min_assurance": ASSURANCES,
+    "min_grant_assurance": (None, *ASSURANCES),
+    "writes": ("shards", "masks"),
+}
 MAX_REPORT_BYTES: Final = 2_000_000_000
 """Largest report read; a million shards have some 600 MB."""
 
@@ -89,8 +97,23 @@ def load_report(path: Path, keys: Sequence[Ed25519PublicKey] = ()) -> Report:
         InputError: it cannot be read or is not a report.
         VerificationError: none of the keys signed it, its counts contradict each other, or a field is missing.
     """
-    statement, signed_by, claimed = _open(path, keys)
-    return report_of(path, _parse(statement, path), signed_by, claimed)
+    data, value = read_json(path)
+    beside = envelope_path(path)
+    if is_envelope(value) or not beside.is_file():
+        return parse_report(data, path, keys)
+    return _open_envelope(read_json(beside)[1], beside, data, keys)
+
+
+def parse_report(data: bytes, path: Path, keys: Sequence[Ed25519PublicKey] = ()) -> Report:
+    """As `load_report`, of a report's or an envelope's bytes; `path` is for messages, nothing is looked for there."""
+    value = _parse(data, path)
+    if is_envelope(value):
+        return _open_envelope(value, path, None, keys)
+    if keys:
+        raise VerificationError(
+            f"{path} is not signed: there is no {envelope_path(path).name} beside it; ask the lab for it"
+        )
+    return report_of(path, value)
 
 
 def report_of(
@@ -116,22 +139,8 @@ def report_of(
     return report
 
 
-def _open(path: Path, keys: Sequence[Ed25519PublicKey]) -> tuple[bytes, tuple[str, ...], tuple[str, ...]]:
-    """The statement's bytes, who of `keys` signed them, and who else is said to have."""
-    data, value = read_json(path)
-    if is_envelope(value):
-        return _open_envelope(value, path, None, keys)
-    beside = envelope_path(path)
-    if beside.is_file():
-        return _open_envelope(read_json(beside)[1], beside, data, keys)
-    if keys:
-        raise VerificationError(f"{path} is not signed: there is no {beside.name} beside it; ask the lab for it")
-    return data, (), ()
-
-
-def _open_envelope(
-    value: object, path: Path, statement: bytes | None, keys: Sequence[Ed25519PublicKey]
-) -> tuple[bytes, tuple[str, ...], tuple[str, ...]]:
+def _open_envelope(value: object, path: Path, statement: bytes | None, keys: Sequence[Ed25519PublicKey]) -> Report:
+    """The report in an envelope, which has to be this statement if there is one."""
     try:
         envelope = parse_envelope(value)
         signed_by = verify_envelope(envelope, keys, IN_TOTO) if keys else []
@@ -142,7 +151,7 @@ def _open_envelope(
     if statement is not None and envelope.payload != statement:
         raise VerificationError(f"{path} holds another report than the one beside it: one of the two was changed")
     claimed = [signed.keyid or "unnamed" for signed in envelope.signatures if signed.keyid not in signed_by]
-    return envelope.payload, tuple(signed_by), tuple(claimed)
+    return report_of(path, _parse(envelope.payload, path), tuple(signed_by), tuple(claimed))
 
 
 def _from_statement(path: Path, value: dict[str, Any], signed_by: tuple[str, ...], claimed: tuple[str, ...]) -> Report:
@@ -165,17 +174,27 @@ def _from_statement(path: Path, value: dict[str, Any], signed_by: tuple[str, ...
 
 
 def _check_shape(report: Report) -> None:
-    """What others rely on being there."""
-    log = report.listed["log"]
-    if not (isinstance(log["vkey"], str) and isinstance(log["origin"], str) and type(log["size"]) is int):
-        raise TypeError("list.log")
+    """What others rely on being there, and being what it should."""
+    log, listed, options = report.listed["log"], report.listed, report.options
+    _check_types({"vkey": str, "origin": str, "size": int}, log)
+    _check_types({"version": int, "as_of": str | None}, listed)
+    _check_types({"dry_run": bool, "url_column": str | None, "as_of": str | None}, options)
     if len(report.log_root) != HASH_SIZE or len(bytes.fromhex(report.manifest_sha256)) != HASH_SIZE:
         raise ValueError("a digest of another length")
-    if report.options["min_assurance"] not in ASSURANCES:
-        raise ValueError(f"min_assurance {report.options['min_assurance']!r:.40}")
+    for name, known in _OPTIONS.items():
+        if options[name] not in known:
+            raise ValueError(f"{name} {options[name]!r:.40}")
+    if options["as_of"] is not None:
+        date.fromisoformat(options["as_of"])
     for shard in report.shards:
-        if not isinstance(shard["name"], str) or not isinstance(shard["input"]["sha256"], str):
-            raise TypeError("shards")
+        _check_types({"name": str}, shard)
+        _check_types({"sha256": str}, shard["input"])
+
+
+def _check_types(types: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    for name, kind in types.items():
+        if not isinstance(fields[name], kind) or (kind is int and (isinstance(fields[name], bool) or fields[name] < 0)):
+            raise TypeError(f"{name} {fields[name]!r:.40}")
 
 
 def _check_sums(report: Report) -> None:

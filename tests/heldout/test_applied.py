@@ -18,13 +18,13 @@ from heldout.applied_records import Applied
 from heldout.checkpoint import Checkpoint, Signer, Verifier, from_base64, sign_checkpoint
 from heldout.cli import run
 from heldout.download import Downloads, base_url
-from heldout.errors import NotFoundError, VerificationError
+from heldout.errors import HeldoutError, NotFoundError, VerificationError
 from heldout.filtering import FilterOptions, filter_shards
 from heldout.merkle import inclusion_proof, leaf_hash, root_of
 from heldout.pull import pull
 from heldout.receipts import Receipt, ReceiptEntry, receipt_to_json
 from heldout.records import ClaimRequest, ClaimState, HostSubject, ImageSubject, PrefixSubject, Subject, UrlSubject
-from heldout.report_reading import Report, load_report
+from heldout.report_reading import Report, load_report, parse_report
 from heldout.report_signing import sign_report
 from heldout.signing_keys import load_private_key, load_public_key, make_keys
 from heldout.stored import verify_current
@@ -326,6 +326,35 @@ def test_every_flipped_byte_of_what_a_site_brings_is_refused_or_not_needed(
                 assert answer == good
         path.write_bytes(data)
     assert n_refused > 3
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Ways to everything in a JSON value."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, member in items:
+        yield from places(member, (*path, key))
+
+
+@pytest.mark.parametrize("odd", [None, -1, 2**70, True, 1.5, "", "\ud800", "\x1b[2J", [], {}, [[]], {"a": 1}])
+def test_whatever_stands_in_a_report_ends_in_an_answer_or_a_refusal(world: World, tmp_path: Path, odd: object) -> None:
+    good = json.loads(world.report.read_bytes())
+    n_refused = 0
+    ways = [way for way in places(good) if way]
+    for *way, last in ways:
+        value = json.loads(world.report.read_bytes())
+        inner = value
+        for key in way:
+            inner = inner[key]
+        inner[last] = odd
+        data = json.dumps(value).encode()
+        try:
+            report = parse_report(data, tmp_path / "report.json")
+            world.ask("held", "list", report)
+            world.ask("held", "log", report)
+        except HeldoutError:
+            n_refused += 1
+    assert n_refused > len(ways) / 3
 
 
 def test_a_report_that_misstates_its_list_is_refused_with_the_list(world: World) -> None:
