@@ -1,16 +1,21 @@
-"""How fast `heldout filter` drops rows, beside reading and writing the same file with pyarrow alone.
+"""How fast `heldout filter` drops rows, beside reading and writing the same file; the same rows dropped by SQL.
 
-    python -m benchmarks.filter --rows 2000000 --entries 1000000 --rounds 3
+    python -m benchmarks.filter --rows 2000000 --rounds 5              # ratios
+    python -m benchmarks.filter --rows 10000000 --rounds 0 --sql       # the same rows as DuckDB, a shard at a time
 
 Data: LAION-like rows (URL of about 85 characters, TEXT of 9 words out of 30,000, WIDTH, HEIGHT, similarity; snappy;
-groups of 200,000), a list of `--entries` addresses of which a share (`--hit`) of the rows is listed. Three ways take
-turns in one process and one thread of ours (pyarrow's own thread pool is the same for all), so that noise hits all:
+groups of 200,000), in shards of at most 2,000,000. A tenth of the addresses has a query, a hundredth characters
+outside ASCII, a hundredth is written otherwise than its canonical form (upper case, port, fragment, tracking
+parameters). List: `--entries` addresses, `--hosts` hosts, `--prefixes` folders; of the rows, shares of 2.5 %, 4 % and
+0.5 % are covered by each. Ways take turns in one process, each with pyarrow's own threads, so that noise hits all:
 
 - passthrough: pyarrow reads each row group and writes it again, same options;
 - filter: `heldout.filtering_parquet.filter_parquet`, list verified and loaded before;
-- reference: the same with the pure-Python keys, on the first `--reference-rows` rows only (it is slow).
+- mask: the same without writing the rows: a keep-mask;
+- reference: filter with the pure-Python fallback, on the first `--reference-rows` rows only (it is slow).
 
-Rows dropped are compared with a Python set of canonical keys.
+The SQL is written from the formats' documents: canonical keys for the addresses that these data have (no dot segments,
+no credentials, no IDN), SHA-256, and a join per kind of rule, with no function of ours.
 """
 
 import argparse
@@ -18,39 +23,47 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heldout import kernel
 from heldout.exclusion import ExclusionList
+from heldout.filtering_masks import writing_mask
 from heldout.filtering_parquet import filter_parquet
+from heldout.places import host_rule, prefix_rule
 from heldout.pull import pull
-from heldout.urls import canonical_key
-from tests.heldout.published import BASE_URL, Site, UrlRule
+from tests.heldout.published import BASE_URL, PlaceRule, Site, UrlRule
 
 ROW_GROUP = 200_000
+SHARD_ROWS = 2_000_000
 N_WORDS = 30_000
+N_SHOPS = 60_000
+Mask = npt.NDArray[np.bool_]
 
 
 def make_urls(rng: np.random.Generator, n: int) -> list[str]:
-    """Addresses as shops, content networks and blogs have them; a tenth with a query, a hundredth not plain."""
-    host, a, b, c = (rng.integers(0, high, n) for high in (60_000, 10_000, 10**6, 10**9))
+    """Addresses as shops, content networks and blogs have them."""
+    shop, a, b, c = (rng.integers(0, high, n).tolist() for high in (N_SHOPS, 10_000, 10**6, 10**9))
     kind = rng.random(n)
-    urls = []
-    for i in range(n):
-        path = f"media/catalog/{a[i]}/{b[i]:06d}/product-image-{c[i]}-large.jpg"
-        base = f"https://cdn{host[i] % 9}.shop-{host[i]}.example/{path}"
-        if kind[i] < 0.1:
-            base += "?w=640&h=480"
-        elif kind[i] > 0.99:
-            base = base.replace("media", "médias")
-        urls.append(base)
+    urls = [
+        f"https://cdn{s % 9}.shop-{s}.example/media/catalog/{x}/{y:06d}/product-image-{z}-large.jpg"
+        for s, x, y, z in zip(shop, a, b, c, strict=True)
+    ]
+    for i in np.flatnonzero(kind < 0.1):
+        urls[i] += "?w=640&h=480"
+    for i in np.flatnonzero(kind > 0.99):
+        urls[i] = urls[i].replace("media", "médias")
+    for i in np.flatnonzero((kind > 0.98) & (kind < 0.99)):
+        urls[i] = urls[i].replace("https://cdn", "HTTP://CDN").replace(".example/", ".Example:443/")
+        urls[i] += "?utm_source=feed&id=7&gclid=%7Ex#top"
     return urls
 
 
@@ -63,13 +76,33 @@ def write_shard(path: Path, urls: list[str], rng: np.random.Generator) -> None:
     table = pa.table(
         {
             "URL": urls,
-            "TEXT": [" ".join([words[w] for w in row]) for row in picks],
+            "TEXT": [" ".join([words[w] for w in row]) for row in picks.tolist()],
             "WIDTH": rng.integers(200, 3000, n).astype(np.int32),
             "HEIGHT": rng.integers(200, 3000, n).astype(np.int32),
             "similarity": rng.random(n),
         }
     )
     pq.write_table(table, path, row_group_size=ROW_GROUP, compression="snappy")
+
+
+def make_list(folder: Path, first: list[str], options: argparse.Namespace) -> tuple[float, ExclusionList]:
+    """A published, pulled and opened list, and the seconds that opening took."""
+    rng = np.random.default_rng(3)
+    n_hit = int(options.rows * 0.025)
+    picked = [first[i] for i in rng.choice(len(first), min(n_hit, len(first) // 40), replace=False)]
+    others = make_urls(np.random.default_rng(2), max(0, options.entries - len(picked)))
+    shops = rng.choice(N_SHOPS, N_SHOPS // 25, replace=False)  # 4 % of the rows
+    hosts = [f"shop-{shop}.example" for shop in shops]
+    hosts += [f"studio-{n}.example" for n in range(options.hosts - len(hosts))]
+    folders = {first[i].partition("?")[0].rsplit("/", 2)[0] for i in rng.choice(len(first), len(first) // 200)}
+    folders |= {f"https://art-{n % 50}.example/people/{n}" for n in range(options.prefixes - len(folders))}
+    places = [PlaceRule(host_rule(host).host, "host") for host in hosts]
+    places += [PlaceRule(prefix, "account") for prefix in {prefix_rule(folder).prefix for folder in folders}]
+    site = Site().publish([UrlRule(url) for url in [*picked, *others]], [], places)
+    pull(BASE_URL, folder / "list", root=site.write_root(folder), transport=site.transport())
+    start = time.perf_counter()
+    exclusions = ExclusionList.open(folder / "list")
+    return time.perf_counter() - start, exclusions
 
 
 def passthrough(source: Path, target: Path) -> None:
@@ -80,11 +113,16 @@ def passthrough(source: Path, target: Path) -> None:
             writer.write_table(shard.read_row_group(number), row_group_size=ROW_GROUP)
 
 
-def filtered(source: Path, target: Path, exclusions: ExclusionList) -> int:
-    """Rows dropped."""
+def filtered(source: Path, target: Path, exclusions: ExclusionList) -> None:
+    """Rows written again."""
     with target.open("w+b") as stream:
         filter_parquet(source, stream, exclusions)
-    return pq.read_metadata(source).num_rows - pq.read_metadata(target).num_rows
+
+
+def masked(source: Path, target: Path, exclusions: ExclusionList) -> None:
+    """A keep-mask."""
+    with writing_mask(target, has_keys=False, shard_sha256="", manifest_sha256="") as mask:
+        filter_parquet(source, None, exclusions, mask=mask)
 
 
 @contextmanager
@@ -97,11 +135,91 @@ def reference_only() -> Iterator[None]:
         kernel._kernel = native  # noqa: SLF001
 
 
-def timed(action: object, *args: object) -> tuple[float, object]:
-    """Wall seconds and the result."""
+def timed(action: Callable[..., None], *args: object) -> float:
+    """Wall seconds."""
     start = time.perf_counter()
-    result = action(*args)  # type: ignore[operator]
-    return time.perf_counter() - start, result
+    action(*args)
+    return time.perf_counter() - start
+
+
+KEPT = r"""
+WITH split AS (
+    SELECT file_row_number AS row, regexp_extract("URL", '^(?i:https?)://([^/?#]+)([^?#]*)(\?[^#]*)?',
+                                                  ['authority', 'path', 'query']) AS part
+    FROM read_parquet($shard, file_row_number = true)
+), cut AS (
+    SELECT row, regexp_replace(lower(part.authority), ':(80|443)$', '') AS host,
+           CASE WHEN part.path = '' THEN '/' ELSE part.path END AS path,
+           list_filter(string_split(substr(part.query, 2), '&'), lambda piece: piece <> '' AND NOT regexp_matches(
+               lower(split_part(piece, '=', 1)),
+               '^(utm_.*|mtm_.*|pk_.*|gclid|fbclid|dclid|msclkid|yclid|igshid|mc_cid|mc_eid|srsltid)$')) AS pieces
+    FROM split
+), keyed AS (
+    SELECT row, host, host || CASE WHEN regexp_full_match(path, '[A-Za-z0-9._~!*''()$&+,;=:@/-]*') THEN path
+        ELSE array_to_string(list_transform(string_split(path, ''), lambda c:
+            CASE WHEN regexp_full_match(c, '[A-Za-z0-9._~!*''()$&+,;=:@/-]') THEN c ELSE url_encode(c) END), '') END
+        AS place, CASE WHEN len(pieces) > 0 THEN '?' || array_to_string(pieces, '&') ELSE '' END AS query
+    FROM cut
+), by_url AS (
+    SELECT row FROM keyed WHERE ('0x' || substr(sha256(place || query), 1, 16))::UBIGINT IN (SELECT key FROM urls)
+), labelled AS (
+    SELECT row, string_split(host, '.') AS labels, string_split(place, '/') AS folders FROM keyed
+), by_host AS (
+    SELECT row FROM (SELECT row, labels, unnest(range(1, len(labels))) AS k FROM labelled)
+    WHERE array_to_string(list_slice(labels, k, len(labels)), '.') IN (SELECT host FROM hosts)
+), by_prefix AS (
+    SELECT row FROM (SELECT row, folders, unnest(range(2, len(folders) + 1)) AS k FROM labelled)
+    WHERE array_to_string(list_slice(folders, 1, k), '/') || '/' IN (SELECT prefix FROM prefixes)
+)
+SELECT row FROM by_url UNION SELECT row FROM by_host UNION SELECT row FROM by_prefix
+"""
+
+
+def open_sql(folder: Path) -> duckdb.DuckDBPyConnection:
+    """The list's own files as tables, as any engine reads them."""
+    connection = duckdb.connect()
+    files = [str(path) for path in (folder / "list" / "files").glob("*.parquet")]
+    for name, column in (("urls", "key"), ("hosts", "host"), ("prefixes", "prefix")):
+        chosen = [path for path in files if column in pq.read_schema(path).names]
+        connection.execute(
+            f"CREATE TABLE {name} AS SELECT {column} FROM read_parquet($files) WHERE preference = 0",  # noqa: S608
+            {"files": chosen},
+        )
+    return connection
+
+
+def kept_by_sql(connection: duckdb.DuckDBPyConnection, shard: Path) -> Mask:
+    """(n,) which rows the SQL keeps."""
+    dropped = connection.execute(KEPT, {"shard": str(shard)}).fetchnumpy()["row"]
+    kept = np.ones(pq.read_metadata(shard).num_rows, np.bool_)
+    kept[np.asarray(dropped, np.int64)] = False
+    return kept
+
+
+def agree(source: Path, urls: list[str], exclusions: ExclusionList, sql: duckdb.DuckDBPyConnection) -> int:
+    """Rows of a shard that are dropped: by the mask, by the file that is written, and by SQL."""
+    mask, output = source.with_name("mask.parquet"), source.with_name("kept.parquet")
+    masked(source, mask, exclusions)
+    filtered(source, output, exclusions)
+    kept = pq.read_table(mask)["keep"].to_numpy()
+    expected = kept_by_sql(sql, source)
+    assert (kept == expected).all(), [urls[i] for i in np.flatnonzero(kept != expected)[:5]]
+    assert pq.read_metadata(output).num_rows == kept.sum()
+    return int((~kept).sum())
+
+
+def measure(source: Path, exclusions: ExclusionList, n_rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way, in turns."""
+    ways: dict[str, Callable[[Path], None]] = {
+        "passthrough": lambda target: passthrough(source, target),
+        "filter": lambda target: filtered(source, target, exclusions),
+        "mask": lambda target: masked(source, target, exclusions),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(n_rounds):
+        for name, way in ways.items():
+            times[name].append(timed(way, source.with_name("out.parquet")))
+    return times
 
 
 def main() -> None:
@@ -109,42 +227,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--entries", type=int, default=1_000_000)
-    parser.add_argument("--hit", type=float, default=0.025, help="share of the rows that are listed")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--hosts", type=int, default=20_000)
+    parser.add_argument("--prefixes", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--reference-rows", type=int, default=200_000)
+    parser.add_argument("--sql", action="store_true", help="compare with DuckDB, row by row")
     options = parser.parse_args()
-    rng = np.random.default_rng(1)
+    result: dict[str, object] = {"rows": options.rows, "kernel": kernel.IMPLEMENTATION}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        urls = make_urls(rng, options.rows)
-        write_shard(folder / "in.parquet", urls, rng)
-        write_shard(folder / "small.parquet", urls[: options.reference_rows], rng)
-        listed = [urls[i] for i in rng.choice(options.rows, int(options.rows * options.hit), replace=False)]
-        others = make_urls(np.random.default_rng(2), max(0, options.entries - len(listed)))
-        site = Site().publish([UrlRule(url) for url in [*listed, *others]])
-        pull(BASE_URL, folder / "list", root=site.write_root(folder), transport=site.transport())
-        load_s, exclusions = timed(ExclusionList.open, folder / "list")
-        assert isinstance(exclusions, ExclusionList)
-        keys = {canonical_key(url) for url in [*listed, *others]}
-        expected = sum(canonical_key(url) in keys for url in urls)
-
-        times: dict[str, list[float]] = {"passthrough": [], "filter": []}
-        for _ in range(options.rounds):
-            times["passthrough"].append(timed(passthrough, folder / "in.parquet", folder / "out.parquet")[0])
-            seconds, dropped = timed(filtered, folder / "in.parquet", folder / "kept.parquet", exclusions)
-            times["filter"].append(seconds)
-            assert dropped == expected, (dropped, expected)
-        with reference_only():
-            slow_s, _ = timed(filtered, folder / "small.parquet", folder / "kept.parquet", exclusions)
-    ratio = median(a / b for a, b in zip(times["passthrough"], times["filter"], strict=True))
-    slow = options.reference_rows / slow_s / (options.rows / median(times["passthrough"]))
-    for what, seconds in times.items():
-        print(f"{what:12} {options.rows / median(seconds) / 1e6:6.2f} M rows/s")
-    print(f"filter over passthrough: {ratio:.2f} native, {slow:.2f} reference; {expected:,} rows dropped, as expected")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"rows": options.rows, "entries": exclusions.counts["url"], "ratio": round(ratio, 3),
-                      "reference_ratio": round(slow, 3), "load_s": round(load_s, 2), "peak_mib": peak,
-                      "kernel": kernel.IMPLEMENTATION}))  # fmt: skip
+        rng = np.random.default_rng(1)
+        urls = make_urls(rng, min(options.rows, SHARD_ROWS))
+        load_s, exclusions = make_list(folder, urls, options)
+        result |= {"entries": exclusions.counts, "load_s": round(load_s, 2)}
+        source, n_dropped = folder / "in.parquet", 0
+        for start in range(0, options.rows, SHARD_ROWS):
+            if start:
+                urls = make_urls(rng, min(options.rows - start, SHARD_ROWS))
+            write_shard(source, urls, rng)
+            if options.sql:
+                n_dropped += agree(source, urls, exclusions, open_sql(folder))
+                print(f"{start + len(urls):,} rows: {n_dropped:,} dropped, the same by SQL", flush=True)
+        if options.rounds:
+            times = measure(source, exclusions, options.rounds)
+            plain = times["passthrough"]
+            for what, seconds in times.items():
+                ratio = median(a / b for a, b in zip(plain, seconds, strict=True))
+                result[f"{what}_ratio"] = round(ratio, 3)
+                print(f"{what:12} {len(urls) / median(seconds) / 1e6:6.2f} M rows/s, {ratio:.2f} of passthrough")
+            write_shard(folder / "small.parquet", urls[: options.reference_rows], rng)
+            with reference_only():
+                slow_list = ExclusionList.open(folder / "list")
+                slow_s = timed(filtered, folder / "small.parquet", folder / "kept.parquet", slow_list)
+            result["reference_ratio"] = round(options.reference_rows / slow_s / (len(urls) / median(plain)), 3)
+    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
