@@ -132,9 +132,8 @@ def pull(
             result = run.run(root, DataFiles(folder, sources, progress), allow_unverified=allow_unverified)
             return replace(result, n_bytes=sources.n_bytes, refused=tuple(map(str, sources.refused.values())))
     except OSError as error:
-        # shutil gathers the errors of several files, and has no one reason
         raise UnavailableError(
-            f"{error.filename or out} cannot be written ({error.strerror or error}): check the disk; nothing is lost"
+            f"{error.filename or out} cannot be written ({_reason(error)}): check the disk; nothing is lost"
         ) from error
 
 
@@ -361,6 +360,13 @@ def _read_root(path: Path) -> bytes:
     except VerificationError as error:
         raise InputError(f"{error}: give the site's root.json") from error
     return data
+
+
+def _reason(error: OSError) -> str:
+    """Why a file could not be written. shutil gathers the errors of several: the first will do."""
+    if isinstance(error, shutil.Error):
+        return str(error.args[0][0][2]).partition(": '")[0]
+    return error.strerror or str(error)
 
 
 def _sync_file(path: Path) -> None:
