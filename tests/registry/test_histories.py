@@ -21,10 +21,12 @@ from sqlalchemy.orm import Session
 from heldout.checkpoint import Verifier
 from heldout.errors import AccessError, ConflictError, InputError, NotFoundError, TooOftenError
 from heldout.leaves import parse_leaf
+from heldout.list_tables import read_table, table_of
 from heldout.receipts import verify_receipt
 from heldout.records import ASSURANCES, CLAIM_STATES
 from heldout.replay import replay
 from heldout.states import TRANSITIONS
+from heldout.stored import verify_published
 from heldout.tiles import TileReader
 from registry.db import make_engine, transaction
 from registry.dispute_records import positions_of
@@ -36,6 +38,7 @@ from registry.service import Registry
 from registry.storage import FileCheckpointStore, FileStore
 from registry.tables import DisputeRow, SubjectRow
 from registry.transitions import change_state, lower_assurance
+from tests.registry import listing_reference
 from tests.registry.builders import ORIGIN, Clock, host, image, prefix, request, tables, url
 from tests.registry.conftest import fast_folder
 from tests.registry.failing import read_log
@@ -233,13 +236,19 @@ class World(RuleBasedStateMachine):
             assert not in_force & set(positions_of(row))
 
     def check_the_list(self, entries: list[bytes]) -> None:
-        """What was kept from publication to publication is what the log's beginning amounts to."""
+        """What was kept from publication to publication, and published, is what the log's beginning amounts to."""
         kept = EffectiveLog.load(self.folder / "state/effective.arrow")
         beginning = entries[: kept.size]
         tree = TileReader(FileStore(self.folder / "state/public/log").read, len(entries))
         assert kept.root == (tree.subtree(0, kept.size) if kept.size else kept.root)
-        whole = effective_rows(replay(map(parse_leaf, beginning)).claims)
-        assert sorted(kept.rows.to_pylist(), key=str) == sorted(whole.to_pylist(), key=str)
+        claims = replay(map(parse_leaf, beginning)).claims
+        assert sorted(kept.rows.to_pylist(), key=str) == sorted(effective_rows(claims).to_pylist(), key=str)
+        published = verify_published(self.folder / "state/public/list")
+        assert published.manifest.log.size == kept.size
+        expected = listing_reference.tables_of(listing_reference.standings(claims.values()))
+        for name, file in published.manifest.files.items():
+            table = read_table(published.folder.data_file(file), table_of(name), name)
+            assert table.equals(expected[table_of(name)]), name
 
 
 @cache
