@@ -69,7 +69,12 @@ class LogView:
         """
         self._state_dir = state_dir
         self._store = FileStore(state_dir / "public" / "log")
-        self.note = self._store.read(CHECKPOINT_PATH).decode()
+        try:
+            self.note = self._store.read(CHECKPOINT_PATH).decode()
+        except NotFoundError as error:
+            raise NotFoundError(
+                "nothing is in the log yet: its first checkpoint comes with the first opt-out"
+            ) from error
         self.checkpoint: Checkpoint = open_checkpoint(self.note, Verifier.parse(vkey))
 
     @property

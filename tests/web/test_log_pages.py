@@ -9,6 +9,7 @@ from heldout.leaves import format_leaf, parse_leaf
 from heldout.merkle import leaf_hash, verify_inclusion
 from heldout.records import ClaimRequest, ImageSubject, UrlSubject
 from registry.service import Registry
+from tests.heldout.cosigning import Witness
 from tests.web.html import Element, read_page
 from web.log_reading import LogView, kind_of
 from web.pages import STATIC_DIR
@@ -123,6 +124,29 @@ def test_checkpoints_are_compared_without_scripts(own_site: TestClient) -> None:
     assert answer.status_code == 422
 
 
+def test_witnesses_are_shown_and_browsers_are_given_the_keys_they_can_use(own_site: TestClient) -> None:
+    opt_out(own_site, "https://jane.example/0.png")
+    registry, note = registry_of(own_site), newest_note(own_site)
+    signed, silent, other = (
+        Witness("w0.example", b"0" * 32),
+        Witness("w1.example", b"1" * 32),
+        Witness("q.example", b"2" * 32, 6),
+    )
+    lines = "".join(
+        f"witness {name} {each.vkey}\n" for name, each in (("ada", signed), ("bert", silent), ("quin", other))
+    )
+    (registry.state_dir / "witnesses.policy").write_text(f"{lines}quorum none\n")
+    registry._sequencer.replace_signatures(note, note + signed.cosign(note, 1_790_000_000))
+    page = get(own_site, "/explore/checkpoints")
+    facts = {fact.one("dt").text: fact.one("dd").text for fact in page.one("aside").all("div") if fact.all("dt")}
+    assert facts["ada"].startswith("cosigned it on 21 September 2026, 14:13 UTC")
+    assert facts["bert"].startswith("has not cosigned this one yet")
+    assert page.one("textarea", name="keys").text.split() == [registry.vkey, signed.vkey, silent.vkey]
+    damaged = registry.public_dir / "log" / "checkpoint"
+    damaged.write_text(damaged.read_text()[:-6] + "AA==\n")
+    get(own_site, "/explore/checkpoints", status=500)
+
+
 def test_a_receipt_is_checked_without_scripts(own_site: TestClient) -> None:
     claim = opt_out(own_site, "https://jane.example/0.png")
     receipt = own_site.get(f"/v1/receipts/{claim}").json()
@@ -140,7 +164,7 @@ def test_a_receipt_is_checked_without_scripts(own_site: TestClient) -> None:
 
 
 def test_the_log_before_its_first_entry_says_so(own_site: TestClient) -> None:
-    get(own_site, "/explore", status=404)
+    assert "Nothing is in the log yet" in get(own_site, "/explore", status=404).text
     registry_of(own_site).sequence()
     assert "Nothing is in the log yet." in get(own_site, "/explore").text
 
