@@ -76,9 +76,7 @@ def _record(
         kinds[kind] += n
         states[state] += n
     is_open = row.state not in CLOSED
-    notes = notes_on_places(
-        n_places=kinds["prefix"] + kinds["host"], n_pending=counts["prefix", "pending"] + counts["host", "pending"]
-    )
+    notes = notes_on_places(n_pending=counts["prefix", "pending"] + counts["host", "pending"])
     return Claim.model_validate(
         {
             "id": row.id,

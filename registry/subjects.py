@@ -83,22 +83,16 @@ def preview_of(reading: Reading) -> ClaimPreview:
         n_plain=sum(isinstance(each, ImageDigest) and each.quality < MIN_QUALITY for each in reading.subjects),
         duplicates=reading.duplicates,
         unusable=reading.unusable,
-        notes=notes_on_places(n_places=kinds["prefix"] + kinds["host"], n_pending=n_pending),
+        notes=notes_on_places(n_pending=n_pending),
     )
 
 
-def notes_on_places(*, n_places: int, n_pending: int) -> list[str]:
+def notes_on_places(*, n_pending: int) -> list[str]:
     """What does not count yet and why, for whoever claims places."""
-    notes = []
-    if n_pending:
-        what = "One place waits" if n_pending == 1 else f"{n_pending:,} places wait"
-        notes.append(f"{what} for proof: a site or a profile counts once it is shown that it is yours.")
-    if n_places:
-        notes.append(
-            "Published lists carry addresses and pictures, not whole sites and profiles yet. Until they do, opt out "
-            "the addresses or the pictures too."
-        )
-    return notes
+    if not n_pending:
+        return []
+    what = "One place waits" if n_pending == 1 else f"{n_pending:,} places wait"
+    return [f"{what} for proof: a site or a profile counts once it is shown that it is yours."]
 
 
 def _read(subject: Subject) -> tuple[LoggedSubject, str | None]:

@@ -35,13 +35,7 @@ def test_a_place_waits_for_proof_and_the_claim_says_so(registry: Registry) -> No
         "pending", "declared", 1, 1,
     )  # fmt: skip
     assert claim.subject_states == {"pending": 2}
-    assert claim.notes == [
-        "2 places wait for proof: a site or a profile counts once it is shown that it is yours.",
-        (
-            "Published lists carry addresses and pictures, not whole sites and profiles yet. Until they do, opt out "
-            "the addresses or the pictures too."
-        ),
-    ]
+    assert claim.notes == ["2 places wait for proof: a site or a profile counts once it is shown that it is yours."]
     assert covered(registry) == [None, None, None, None]
 
 

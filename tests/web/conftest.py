@@ -26,8 +26,9 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \u202eelttac \u
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker of this folder."""
+    """Name the markers of this folder."""
     config.addinivalue_line("markers", "browser: in Chromium, run where it is installed")
+    config.addinivalue_line("markers", "opts_out: changes the registry, so each test has a site of its own")
 
 
 SQUASH = Preprocess((64, 64), (0.0,) * 3, (1.0,) * 3, "bicubic", "squash", 0)
@@ -175,10 +176,18 @@ def running(settings: Settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="session")
-def site(datasets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def shared_site(datasets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A site where nobody opts anything out."""
     with running(make_settings(datasets_dir, tmp_path_factory.mktemp("site"))) as client:
         yield client
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest) -> TestClient:
+    """The site that all tests share; in a module marked `opts_out`, one of the test's own."""
+    is_own = request.node.get_closest_marker("opts_out") is not None
+    found: TestClient = request.getfixturevalue("own_site" if is_own else "shared_site")
+    return found
 
 
 @pytest.fixture

@@ -10,13 +10,9 @@ from tests.web.html import Element
 from tests.web.test_claim_pages import HTML, basket_form, fields, page_of, post, tick
 from web.settings import Settings
 
+pytestmark = pytest.mark.opts_out
+
 Files = dict[str, tuple[str, bytes, str]]
-
-
-@pytest.fixture
-def site(own_site: TestClient) -> TestClient:
-    """Here baskets are filled, so each test has its own."""
-    return own_site
 
 
 def basket(site: TestClient) -> Element:

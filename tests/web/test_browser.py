@@ -528,7 +528,7 @@ def test_no_page_has_an_accessibility_fault(
         ]
     context.close()
     assert {name: found for name, found in faults.items() if found} == {}
-    assert len(faults) == 23
+    assert len(faults) == 26
 
 
 def test_no_page_is_wider_than_a_phone(browser: Browser, address: str, folder: Path, picture: bytes) -> None:

@@ -15,14 +15,10 @@ from tests.web.html import Answer, Element, read_page
 from web.published import current_list
 from web.settings import Settings
 
+pytestmark = pytest.mark.opts_out
+
 Form = list[tuple[str, str]]
 HTML = {"accept": "text/html"}
-
-
-@pytest.fixture
-def site(own_site: TestClient) -> TestClient:
-    """Here people opt out, so each test has its own."""
-    return own_site
 
 
 def post(site: TestClient, path: str, form: Form, **headers: str) -> Answer:

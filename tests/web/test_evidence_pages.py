@@ -11,11 +11,7 @@ from tests.web.html import read_page
 from tests.web.test_claim_pages import HTML, confirm_form, fields, page_of, post, tick
 from web.settings import Settings
 
-
-@pytest.fixture
-def site(own_site: TestClient) -> TestClient:
-    """Here people opt out, so each test has its own."""
-    return own_site
+pytestmark = pytest.mark.opts_out
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_a_claimant_is_led_to_a_proof(site: TestClient, zone: Zone) -> None:
     assert answer.status_code == 303
     shown = page(site, answer.headers["location"])
     assert "says token=wrong, not the code: correct it." in shown.one("p", role="status").text
-    assert "again by itself about" in shown.one("p", role="status").text
+    assert "Again by itself about" in shown.one("p", role="status").text
     too_soon = check(site, shown)
     assert (too_soon.status_code, too_soon.headers["retry-after"]) == (429, "5")
     assert "wait some seconds" in read_page(too_soon.text).one("p", role="alert").text
@@ -83,7 +83,7 @@ def test_a_record_that_is_there_brings_the_site_into_force(site: TestClient, zon
     copied = [code.text for code in shown.all("code", data_copy_text="")]
     zone.names[copied[0]] = {"TXT": [f'"{copied[2]}"']}
     shown = page(site, check(site, shown).headers["location"])
-    assert "Proved , for 2 of what you opted out" in shown.text
+    assert "Proved · for 2 of what you opted out" in shown.text
     states = site.get(f"/v1/claims/{made['id']}").json()["subject_states"]
     assert states == {"in_force": 2, "pending": 1}
     assert "_heldout-challenge" in shown.text  # it can be looked up again

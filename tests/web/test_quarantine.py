@@ -19,10 +19,7 @@ from tests.web.conftest import COLOURS, draw, file_of
 from web.quarantine import PictureWatch
 from web.whereabouts import FLAT_SHARE, flat_share, registered_domain
 
-
-@pytest.fixture
-def site(own_site: TestClient) -> TestClient:
-    return own_site
+pytestmark = pytest.mark.opts_out
 
 
 def subject_of(picture: Image.Image, *, with_file: bool = False) -> ImageSubject:

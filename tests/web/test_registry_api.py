@@ -15,10 +15,7 @@ from registry.service import Registry
 from tests.web.accounts import WORK, bearer, csrf_of, sign_in
 from web.settings import Settings
 
-
-@pytest.fixture
-def site(own_site: TestClient) -> TestClient:
-    return own_site
+pytestmark = pytest.mark.opts_out
 
 
 @pytest.fixture
