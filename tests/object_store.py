@@ -1,7 +1,7 @@
 """A real S3-compatible server on loopback, and the file system that the environment gives for it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,3 +33,11 @@ def empty_bucket(server: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Any
     file_system.invalidate_cache()
     file_system.mkdir(name)
     return file_system
+
+
+@contextmanager
+def forgetting() -> Iterator[Callable[[], None]]:
+    """Makes fsspec read the environment anew, when it is called and at the end."""
+    forget: Callable[[], None] = fsspec.get_filesystem_class("s3").clear_instance_cache
+    yield forget
+    forget()

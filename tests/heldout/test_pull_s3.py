@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from heldout import object_stores
@@ -15,7 +14,7 @@ from heldout.exclusion import ExclusionList
 from heldout.pull import pull
 from tests.heldout.conftest import IMAGES, URLS
 from tests.heldout.published import BASE_URL, Site, UrlRule
-from tests.object_store import empty_bucket, serving_s3
+from tests.object_store import empty_bucket, forgetting, serving_s3
 
 MIRROR = "s3://mirror/some/prefix"
 
@@ -33,10 +32,8 @@ def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def forget(s3: Any) -> Iterator[Callable[[], None]]:  # noqa: ARG001 - comes first
-    """Makes fsspec read the environment anew, here and after the test."""
-    forget = fsspec.get_filesystem_class("s3").clear_instance_cache
-    yield forget
-    forget()
+    with forgetting() as forget:
+        yield forget
 
 
 def upload(s3: Any, site: Site) -> None:

@@ -24,7 +24,7 @@ from indexer.onnx_encoder import OnnxEncoder
 from indexer.planning import Kind, plan_shards
 from indexer.precomputed import PrecomputedModel
 from tests.indexer.releases import bytes_of
-from tests.object_store import AWS, empty_bucket, serving_s3
+from tests.object_store import AWS, empty_bucket, forgetting, serving_s3
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,8 @@ def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def forgotten(s3: Any) -> Iterator[Callable[[], None]]:  # noqa: ARG001 - comes first
-    """Makes fsspec read the environment anew, here and after the test."""
-    forget = fsspec.get_filesystem_class("s3").clear_instance_cache
-    yield forget
-    forget()
+    with forgetting() as forget:
+        yield forget
 
 
 def _trees(folder: Path) -> dict[str, bytes]:
