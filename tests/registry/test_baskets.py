@@ -37,9 +37,11 @@ def test_what_is_put_in_is_read_again_and_only_by_its_id(baskets: Baskets) -> No
 def test_the_database_alone_tells_nothing(baskets: Baskets, database_url: str) -> None:
     basket_id = new_basket_id()
     baskets.change(basket_id, lambda _: b"https://jane.example/castle.jpg", client=CLIENT)
-    with transaction(make_sessions(make_engine(database_url))) as session:
+    engine = make_engine(database_url)
+    with transaction(make_sessions(engine)) as session:
         (row,) = session.scalars(select(BasketRow)).all()
         held = row.id_sha256 + row.sealed
+    engine.dispose()
     assert b"castle" not in held
     assert basket_id.encode() not in held
 
