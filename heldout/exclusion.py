@@ -245,7 +245,8 @@ class ExclusionList(Rules):
         for name, file in sorted(stored.manifest.files.items()):
             table = _read_file(stored, name, file, doubts)
             check_sorted(table, table_of(name))
-            ends.add(table_of(name), pa.concat_tables([table[:1], table[1:][-1:]]))
+            # Taken, not sliced: a slice would hold on to all of the table.
+            ends.add(table_of(name), table.take(pa.array(np.unique([0, len(table) - 1])[: len(table)])))
             for preference, part in parts.items():
                 part.add(table_of(name), _in_force(table, preference, min_assurance, as_of))
         for kind, table in ends.joined().items():
