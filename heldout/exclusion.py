@@ -249,6 +249,8 @@ class ExclusionList(Rules):
             ends.add(table_of(name), table.take(pa.array(np.unique([0, len(table) - 1])[: len(table)])))
             for preference, part in parts.items():
                 part.add(table_of(name), _in_force(table, preference, min_assurance, as_of))
+            del table
+            pa.default_memory_pool().release_unused()  # or it keeps as much again as the entries take
         for kind, table in ends.joined().items():
             check_sorted(table, kind)
         stored = replace(stored, doubts=(*stored.doubts, *doubts.reasons))
@@ -288,6 +290,8 @@ class _Parts:
             column = pa.chunked_array(chunks, schema.field(name).type)
             chunks.clear()
             whole.append(column.combine_chunks())
+            del column
+            pa.default_memory_pool().release_unused()
         return pa.table(whole, schema=schema)
 
 
