@@ -67,7 +67,7 @@ screenshots: $(VENV)/.dev ## Pictures of every page, in ./screenshots
 messages: $(VENV)/.dev ## Bring the catalogues in web/locale up to date with the sentences in web/
 	@mkdir -p var
 	$(BIN)/pybabel -q extract -F babel.cfg -k gettext_noop -k for_script -c Translators: --add-location=file --sort-by-file \
-		--project=heldout --version=1 --copyright-holder="heldout maintainers" -w 120 -o var/messages.pot .
+		--project=heldout --version=1 --msgid-bugs-address=docs/translating.md -w 120 -o var/messages.pot .
 	$(BIN)/pybabel -q update -D messages -i var/messages.pot -d web/locale -w 120 --ignore-obsolete
 
 wheel: $(VENV)/.dev ## Build the library's wheel into ./dist

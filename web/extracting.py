@@ -1,8 +1,8 @@
 """What `make messages` finds in Python: marked sentences, as everywhere, and the messages of errors that pages show.
 
 An error is found where it is raised: `raise InputError(f"{host} is too long: ...")` is the sentence
-`%(host)s is too long: ...`. Errors that are the caller's to mend are, and those of what does not verify, as a receipt that
-somebody brings; of the others, pages show none.
+`%(host)s is too long: ...`. Errors that are the caller's to mend are, and those of what does not verify, as a receipt
+that somebody brings; of the others, pages show none.
 """
 
 import ast
