@@ -18,8 +18,10 @@ from heldout.leaves import (
     WithdrawLeaf,
     kind_of,
 )
-from heldout.records import Assurance, ClaimState, SubjectKind
+from heldout.records import SubjectKind
 from heldout.states import is_enough
+from heldout.watching import describe
+from web.claim_pages import ASSURANCES, STATES
 from web.words import gettext, gettext_noop, listed, ngettext
 
 KIND_WORDS: Final = {
@@ -29,20 +31,12 @@ KIND_WORDS: Final = {
     "withdraw": gettext_noop("Taken back"),
     "list": gettext_noop("Lists"),
 }
-_STATES: Final[dict[ClaimState, str]] = {
-    "pending": gettext_noop("waiting for proof"),
-    "in_force": gettext_noop("in force"),
-    "disputed": gettext_noop("in force, and disputed by somebody"),
-    "quarantined": gettext_noop("held for review"),
-    "rejected": gettext_noop("rejected"),
-    "withdrawn": gettext_noop("taken back"),
-}
-_ASSURANCES: Final[dict[Assurance, str]] = {
-    "declared": gettext_noop("declared, not shown"),
-    "account": gettext_noop("shown by a profile"),
-    "host": gettext_noop("shown by a site"),
-    "credential": gettext_noop("shown by a signed picture"),
-    "reviewed": gettext_noop("seen by a reviewer"),
+TITLES: Final = {
+    "opt-out": gettext_noop("Opt-out"),
+    "assurance": gettext_noop("Proof"),
+    "state": gettext_noop("Change"),
+    "withdraw": gettext_noop("Taken back"),
+    "list": gettext_noop("List published"),
 }
 _REASONS: Final = {
     "by-claimant": gettext_noop("by whoever made it"),
@@ -56,7 +50,7 @@ _REASONS: Final = {
     "dispute-expired": gettext_noop("nobody answered the dispute in time"),
     "too-many-hosts": gettext_noop("the picture is on very many sites"),
     "too-plain": gettext_noop("the picture is too plain to be told from others"),
-    "over-limit": gettext_noop("there were unusually many at once"),
+    "over-limit": gettext_noop("more than a day\u2019s limit"),
     "expired": gettext_noop("it was never shown"),
     "review": gettext_noop("a person decided"),
     "dns-txt": gettext_noop("a record in the DNS of the site"),
@@ -74,20 +68,10 @@ _COUNTS: Final[dict[SubjectKind, Callable[[int], str]]] = {
 
 
 def title(leaf: Leaf) -> str:
-    """What happened, in two or three words."""
-    match leaf:
-        case OptOutLeaf(preference="train-ai=y"):
-            return gettext("Permission")
-        case OptOutLeaf():
-            return gettext("Opt-out")
-        case AssuranceLeaf():
-            return gettext("Proof")
-        case StateLeaf():
-            return gettext("Change")
-        case WithdrawLeaf():
-            return gettext("Taken back")
-        case ListLeaf():
-            return gettext("List published")
+    """What happened, in a word or two."""
+    if isinstance(leaf, OptOutLeaf) and leaf.preference == "train-ai=y":
+        return gettext("Permission")
+    return gettext(TITLES[describe(leaf)[0]])
 
 
 def words(leaf: Leaf) -> str:
@@ -95,7 +79,7 @@ def words(leaf: Leaf) -> str:
     match leaf:
         case OptOutLeaf():
             what = listed([say(n) for kind, say in _COUNTS.items() if (n := _kinds(leaf)[kind])])
-            how = gettext(_ASSURANCES[leaf.assurance])
+            how = gettext(ASSURANCES[leaf.assurance])
             said = (
                 gettext("%(what)s may be used for training; %(how)s.", what=what, how=how)
                 if leaf.preference == "train-ai=y"
@@ -107,9 +91,9 @@ def words(leaf: Leaf) -> str:
                 said += f" {gettext('Part %(part)s of %(n)s.', part=leaf.part, n=leaf.n_parts)}"
             return said
         case AssuranceLeaf():
-            return _of_subjects(leaf, gettext(_ASSURANCES[leaf.assurance]))
+            return _of_subjects(leaf, gettext(ASSURANCES[leaf.assurance]))
         case StateLeaf():
-            return _of_subjects(leaf, gettext(_STATES[leaf.state]))
+            return _of_subjects(leaf, gettext(STATES[leaf.state]))
         case WithdrawLeaf():
             return gettext("All of it is out of force: %(reason)s.", reason=reason(leaf.reason))
         case ListLeaf():

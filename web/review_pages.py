@@ -19,7 +19,8 @@ from registry.reviewing import parse_claim_outcome, parse_dispute_outcome
 from registry.reviews import ClaimOutcome
 from registry.service import Registry
 from search.engine import SearchEngine
-from web.claim_pages import ASSURANCES, ROLES
+from web import log_words
+from web.claim_pages import ASSURANCES, ROLES, STATES
 from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep
 from web.dispute_words import BASES
 from web.dispute_words import STATES as DISPUTE_STATES
@@ -36,34 +37,13 @@ from web.said import sentence
 from web.settings import Settings
 from web.visitors import Visitor, VisitorDep, to_sign_in
 from web.whereabouts import all_generations, shown_address, shown_picture
-from web.words import day_time, gettext, gettext_noop, ngettext
+from web.words import count, day_time, gettext, gettext_noop, ngettext
 
 routes = APIRouter(include_in_schema=False)
 
 MAX_REASON_CHARS: Final = 8_000
 """As a browser may send it; the registry's limit is lower."""
 
-STATES: Final = {
-    "pending": gettext_noop("waiting for proof"),
-    "in_force": gettext_noop("in force"),
-    "withdrawn": gettext_noop("taken back"),
-    "rejected": gettext_noop("rejected"),
-    "disputed": gettext_noop("in force, and disputed"),
-    "quarantined": gettext_noop("held for review"),
-}
-REASONS: Final = {
-    "too-many-hosts": gettext_noop("at very many unrelated sites"),
-    "too-plain": gettext_noop("plain or flat"),
-    "over-limit": gettext_noop("more than a day\u2019s limit"),
-    "counter-claim": gettext_noop("disputed"),
-    "dispute-upheld": gettext_noop("a dispute was upheld"),
-    "dispute-refused": gettext_noop("a dispute was refused"),
-    "dispute-withdrawn": gettext_noop("a dispute was taken back"),
-    "dispute-expired": gettext_noop("a dispute ended by itself"),
-    "evidence": gettext_noop("proved"),
-    "evidence-lost": gettext_noop("the proof is gone"),
-    "review": gettext_noop("decided by a reviewer"),
-}
 KINDS: Final = {
     "url": gettext_noop("address"),
     "image": gettext_noop("picture"),
@@ -217,7 +197,7 @@ def _line(each: Waiting, now: datetime) -> WaitingLine:
         note = "" if each.is_ready else gettext("The claimant may still answer: it can only be refused now.")
     else:
         title = ngettext("Claim with one subject", "Claim with %(n)s subjects", each.n_subjects)
-        why = ", ".join(f"{_reason(code)} ({n:,})" for code, n in sorted(each.reasons.items()))
+        why = ", ".join(f"{log_words.reason(code)} ({count(n)})" for code, n in sorted(each.reasons.items()))
         note = gettext("Disputed, but no dispute is known here.") if each.kind == "left-over" else ""
     return WaitingLine(
         href=f"/review/{quote(each.dispute_id or each.claim_id, safe='')}",
@@ -311,7 +291,7 @@ def _subjects(engine: SearchEngine, claim: Claim, subjects: list[ShownSubject]) 
                     text=each.text or gettext("(erased)"),
                     thumbnail=href,
                     state_words=gettext(STATES[each.state]),
-                    why="" if each.state == "disputed" else _reason(each.reason),
+                    why="" if each.state == "disputed" else log_words.reason(each.reason),
                     assurance=gettext(ASSURANCES[each.assurance]),
                     where=where,
                 )
@@ -347,11 +327,8 @@ def _dispute(registry: Registry, dispute: Dispute) -> DisputeCase:
     )
 
 
-def _event(what: str, became: str, reason: str, positions: tuple[int, ...] | None) -> str:
+def _event(what: str, became: str, why: str, positions: tuple[int, ...] | None) -> str:
     subjects = gettext("all") if positions is None else ngettext("one subject", "%(n)s subjects", len(positions))
-    said = f"{what}: {became}" + (f" ({reason})" if reason else "")
-    return f"{said}, {subjects}"
-
-
-def _reason(code: str) -> str:
-    return gettext(REASONS[code]) if code in REASONS else code
+    known = STATES | ASSURANCES
+    said = f"{gettext(log_words.TITLES[what])}: {gettext(known[became]) if became in known else became}"
+    return f"{said} ({log_words.reason(why)}), {subjects}" if why else f"{said}, {subjects}"

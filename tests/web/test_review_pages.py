@@ -66,7 +66,7 @@ def test_what_is_held_is_seen_and_brought_back(site: TestClient, ria: TestClient
     assert "more than a day\u2019s limit (2)" in line.text
     shown = page(ria, f"/review/{made['id']}").one("main")
     assert len(shown.all("img")) == 2
-    assert "state: quarantined (over-limit), all" in shown.text
+    assert "Change: held for review (more than a day\u2019s limit), all" in shown.text
     assert decide(ria, made, outcome="release", reason=REASON, subject="1").status_code == 303
     assert site.get(f"/v1/claims/{made['id']}").json()["subject_states"] == {"in_force": 1, "quarantined": 1}
     assert decide(ria, made, outcome="reject", reason=REASON).status_code == 303
