@@ -148,8 +148,7 @@ def iter_csv(lines: LineReader, url_column: str | None) -> Iterator[Line]:
     """
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     source = iter(lines)
-    header_text = next(source, "")
-    delimiter, names = _header(header_text, lines, url_column)
+    delimiter, names = _header(_header_line(source, lines), lines, url_column)
     columns = find_columns(names, lines.name, url_column)
     yield Line(lines.take(), None)
     records = csv.reader(source, delimiter=delimiter, strict=True)
@@ -173,13 +172,23 @@ def _header(text: str, lines: LineReader, url_column: str | None) -> tuple[str, 
             continue
         if any(is_url_name(name, url_column) for name in names):
             return delimiter, names
-    return ",", _names(text, lines)
+    names = text.strip().split(",")
+    find_columns(names, lines.name, url_column)  # says which there are, if none is of URLs
+    raise lines.error("is a header with quotes that do not fit: correct it, or get the file again")
 
 
-def _names(text: str, lines: LineReader) -> list[str]:
+def _header_line(source: Iterator[str], lines: LineReader) -> str:
+    text = next(source, "")
     if not text.strip():
         raise InputError(f"{lines.name} has no header on its first line: the columns must be named there")
-    return text.strip().split(",")
+    _check_ends(text, lines)
+    return text
+
+
+def _check_ends(text: str, lines: LineReader) -> None:
+    """Some programs end a line at a carriage return alone: for them, more samples would be in it."""
+    if "\r" in text.rstrip("\r\n"):
+        raise lines.error("holds a carriage return, which may end a line or not: end lines with LF or CR LF")
 
 
 def iter_tsv(lines: LineReader, url_column: str | None) -> Iterator[Line]:
@@ -189,13 +198,13 @@ def iter_tsv(lines: LineReader, url_column: str | None) -> Iterator[Line]:
         InputError: no header with a URL column, or a line that does not fit it.
     """
     source = iter(lines)
-    names = _split_tabs(next(source, ""))
-    if names == [""]:
-        raise InputError(f"{lines.name} has no header on its first line: the columns must be named there")
+    names = _split_tabs(_header_line(source, lines))
     columns = find_columns(names, lines.name, url_column)
     yield Line(lines.take(), None)
     for text in source:
         data = lines.take()
+        if len(names) == 1:  # else lines that are not told apart have too many fields
+            _check_ends(text, lines)
         blank = not text.rstrip("\r\n") and len(names) > 1
         yield Line(data, None if blank else _values(_split_tabs(text), names, columns, lines, lines.number))
 
