@@ -109,7 +109,8 @@ class Rules:
         self._sha256_index = _DigestIndex(images["sha256"], self._entries["image"].assurance)
         quality = images["quality"].to_numpy()
         self._pdq_rows = np.flatnonzero(quality >= MIN_QUALITY)
-        self._pdq_index = PdqIndex(fixed_bytes(images["pdq"], PDQ_BYTES)[self._pdq_rows])
+        strongest_first = len(ASSURANCES) - 1 - self._entries["image"].assurance[self._pdq_rows]
+        self._pdq_index = PdqIndex(fixed_bytes(images["pdq"], PDQ_BYTES)[self._pdq_rows], strongest_first)
 
     @property
     def counts(self) -> dict[TableName, int]:
@@ -152,7 +153,7 @@ class Rules:
         return self._entries["image"].answer(self._sha256_index.lookup(digests))
 
     def lookup_pdq(self, pdq: npt.NDArray[np.uint8], quality: npt.NDArray[np.uint8]) -> Matches:
-        """Entries of pictures of which these are copies, nearest first.
+        """Entries of pictures of which these are copies: of several the best proved, then the nearest.
 
         Args:
             pdq: (n, 8, 32) uint8, all orientations.
@@ -160,7 +161,7 @@ class Rules:
         """
         rule = np.full(len(pdq), NO_RULE, np.int64)
         asked = np.flatnonzero(np.asarray(quality) >= MIN_QUALITY)
-        index, _ = self._pdq_index.nearest(pdq[asked])
+        index, _ = self._pdq_index.best(pdq[asked])
         found = index != NO_RULE
         rule[asked[found]] = self._pdq_rows[index[found]]
         return self._entries["image"].answer(rule)

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from heldout.fingerprints import MATCH_DISTANCE, PDQ_BYTES, nearest
+from heldout.fingerprints import MATCH_DISTANCE, PDQ_BYTES, distances
 
 BRUTE_FORCE_BELOW: Final = 20_000
 """Hashes up to which comparing all of them takes no longer, a millisecond per picture."""
@@ -123,38 +123,60 @@ class Probes:
         rows = self._rows[positions].astype(np.int64)
         owners = np.repeat(np.arange(len(queries)).repeat(len(self._masks)), counts)
         asked = np.ascontiguousarray(queries).view(np.uint64)
-        distances = np.zeros(len(rows), np.uint16)
+        far = np.zeros(len(rows), np.uint16)
         for word in range(PDQ_BYTES // 8):
-            distances += np.bitwise_count(self._hashes[rows, word] ^ asked[owners, word])
-        near = distances <= radius
-        return owners[near], rows[near], distances[near]
+            far += np.bitwise_count(self._hashes[rows, word] ^ asked[owners, word])
+        near = far <= radius
+        return owners[near], rows[near], far[near]
 
 
 class PdqIndex:
-    """Hashes that can be asked for the nearest within `MATCH_DISTANCE`."""
+    """Hashes that can be asked for the best within `MATCH_DISTANCE`."""
 
-    def __init__(self, hashes: npt.NDArray[np.uint8], *, brute_force_below: int = BRUTE_FORCE_BELOW) -> None:
-        """Index (n, 32) uint8 `hashes`; memory is 64 bytes a hash besides them, none for few."""
+    def __init__(
+        self,
+        hashes: npt.NDArray[np.uint8],
+        rank: npt.NDArray[np.uint8] | None = None,
+        *,
+        brute_force_below: int = BRUTE_FORCE_BELOW,
+    ) -> None:
+        """Index hashes; memory is 64 bytes a hash besides them, none for few.
+
+        Args:
+            hashes: (n, 32) uint8.
+            rank: (n,) uint8, how good each is, 0 best, however far; all alike if left out.
+            brute_force_below: number of hashes up to which all are compared.
+        """
         self._hashes = np.ascontiguousarray(hashes)
+        self._rank = np.zeros(len(hashes), np.uint8) if rank is None else rank
         is_small = len(hashes) < brute_force_below
         self._probes = None if is_small else Probes(self._hashes, Tables.of(self._hashes, MANY_WORDS))
 
-    def nearest(self, candidates: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
-        """As `fingerprints.nearest`, but for candidates without a hash within `MATCH_DISTANCE`: -1 and 257.
+    def best(self, candidates: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
+        """Of the hashes within `MATCH_DISTANCE` of a candidate in some orientation: the best, then nearest, then first.
 
         Args:
             candidates: (n, 8, 32) uint8; fewer orientations will do.
+
+        Returns:
+            (n,) int64 positions and (n,) uint16 distances; -1 and 257 where there is none.
         """
-        if self._probes is None:
-            index, distance = nearest(candidates, self._hashes)
-            far = distance > MATCH_DISTANCE
-            index[far], distance[far] = -1, _FAR
-            return index, distance
         index = np.full(len(candidates), -1, np.int64)
         distance = np.full(len(candidates), _FAR, np.uint16)
         for number, orientations in enumerate(candidates):
-            _, rows, distances = self._probes.near(orientations)
+            rows, far = self._near(orientations)
             if len(rows):
-                best = np.lexsort((rows, distances))[0]
-                index[number], distance[number] = rows[best], distances[best]
+                first = np.lexsort((rows, far, self._rank[rows]))[0]
+                index[number], distance[number] = rows[first], far[first]
         return index, distance
+
+    def _near(self, orientations: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
+        """Rows within `MATCH_DISTANCE` of a candidate, and how far they are; some repeatedly."""
+        if self._probes is not None:
+            _, rows, far = self._probes.near(orientations)
+            return rows, far
+        if not len(self._hashes):
+            return np.empty(0, np.int64), np.empty(0, np.uint16)
+        all_far = distances(orientations, self._hashes).min(axis=0)
+        rows = np.flatnonzero(all_far <= MATCH_DISTANCE)
+        return rows, all_far[rows].astype(np.uint16)

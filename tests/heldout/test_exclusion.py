@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from heldout.errors import InputError, NotFoundError, VerificationError
 from heldout.exclusion import ExclusionList, Matches, sha256_of
 from heldout.leaves import canonical_json
+from heldout.lookup_records import LookupRequest, PictureMark
+from heldout.lookups import look_up
 from heldout.pull import pull
 from heldout.records import ASSURANCES, Assurance
 from heldout.stored import ListFolder, verify_current, verify_logged
@@ -112,6 +114,18 @@ def test_copies_are_found_within_the_distance_in_any_orientation(tmp_path: Path)
     pdq = np.concatenate([array for array, _, _ in cases])
     quality = np.array([quality for _, quality, _ in cases], np.uint8)
     assert exclusions.lookup_pdq(pdq, quality).found.tolist() == [found for _, _, found in cases]
+
+
+@pytest.mark.parametrize("min_assurance", ["declared", "host", "reviewed"])
+def test_a_weak_entry_about_a_copy_hides_no_stronger_one(tmp_path: Path, min_assurance: Assurance) -> None:
+    images = [ImageRule(some_pdq(1)), ImageRule(flip(some_pdq(1), 5), assurance="host")]
+    exclusions = opened(tmp_path, [], images)
+    pdq = orientations(some_pdq(1))
+    matches = exclusions.lookup_pdq(pdq, np.array([99], np.uint8))
+    assert [ASSURANCES[code] for code in matches.assurance] == ["host"]
+    mark = PictureMark(pdq=[each.tobytes().hex() for each in pdq[0]], quality=99)
+    (told,) = look_up(exclusions, LookupRequest(pdq=[mark], min_assurance=min_assurance)).pdq
+    assert told.is_opted_out == (min_assurance != "reviewed")
 
 
 def test_grants_exclude_nothing(tmp_path: Path) -> None:
