@@ -20,6 +20,12 @@ pytestmark = [
 ]
 
 VECTORS = json.loads((Path(__file__).parents[2] / "docs" / "formats" / "log-vectors.json").read_text())
+DROP = """([name, type, bytes]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([new Uint8Array(bytes)], name, {type}));
+  const event = new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: files});
+  document.querySelector("[data-check=receipt]").dispatchEvent(event);
+}"""
 PREPARE = """
   const log = await import("/log.js");
   const { log: tree, key, receipt } = vectors;
@@ -319,7 +325,7 @@ def test_a_receipt_that_is_dropped_is_checked_and_a_changed_one_is_not(page: Pag
     page.locator("#receipt-file").set_input_files(good)
     expect(told(page).last).to_have_text("Everything checked out.")
     expect(page.get_by_text(f"All parts of opt-out {claim} are there.")).to_be_visible()
-    page.locator("#receipt-file").set_input_files(bad)
+    page.evaluate(DROP, ["bad.json", "application/json", list(bad.read_bytes())])
     expect(told(page).last).to_have_class("is-bad")
 
 

@@ -60,7 +60,7 @@ const ways = {
   receipt: async (panel, keys, tell) => {
     const { claim, checkpoint, entries } = await verifyReceipt(field(panel, "receipt").value, keys);
     tell("signed", { n: local(checkpoint.size), name: checkpoint.origin });
-    for (const entry of entries) tell("recorded", { index: local(entry.index), at: entry.at, type: entry.type });
+    for (const entry of entries) tell("recorded", { index: local(entry.index), at: local(new Date(entry.at)), type: words[entry.type] });
     tell("whole", { claim });
   },
 };
