@@ -174,7 +174,9 @@ def _header(text: str, lines: LineReader, url_column: str | None) -> tuple[str, 
             return delimiter, names
     names = text.strip().split(",")
     find_columns(names, lines.name, url_column)  # says which there are, if none is of URLs
-    raise lines.error("is a header with quotes that do not fit: correct it, or get the file again")
+    if '"' in text:
+        raise lines.error("is a header with quotes that do not fit: correct it, or get the file again")
+    return ",", names
 
 
 def _header_line(source: Iterator[str], lines: LineReader) -> str:

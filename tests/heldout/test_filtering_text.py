@@ -72,6 +72,10 @@ FILES: dict[str, tuple[str, list[tuple[bytes, bool]]]] = {
         "a.csv",
         [(b"\xef\xbb\xbfurl;caption\n", True), (HERS + b";a, b\n", False), (b"https://else.example/;a\n", True)],
     ),
+    "csv with a space after its header": (
+        "a.csv",
+        [(b"n,url \n", True), (b"1," + HERS + b"\n", False), (b"2,https://else.example/\n", True)],
+    ),
     "csv with two url columns": (
         "a.csv",
         [(b"url,URL\n", True), (b"https://else.example/," + HERS + b"\n", False)],
