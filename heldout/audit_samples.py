@@ -182,7 +182,7 @@ def _whole_numbers(column: pa.Array) -> pa.Array:
         texts = texts_of(pa.chunked_array([column])).combine_chunks()
         is_number = pc.match_substring_regex(texts, _WHOLE_NUMBER)
         column = pc.if_else(is_number, pc.utf8_trim_whitespace(texts), None)
-    numbers = column.cast(pa.float64())
+    numbers = column.cast(pa.float64(), safe=False)  # large integers are rounded, and no sizes
     is_size = pc.and_(pc.greater_equal(numbers, 1), pc.less(numbers, 2**31))
     return pc.if_else(is_size, numbers, None).cast(pa.int32(), safe=False)
 
@@ -199,7 +199,7 @@ def _signals(column: pa.Array) -> pa.Array:
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         column = pc.split_pattern(texts_of(pa.chunked_array([column])).combine_chunks(), "\n")
-    lists = column.cast(pa.list_(pa.string()))
+    lists = column.cast(pa.list_(column.type.value_type))
     offsets = pa.array(np.asarray(lists.offsets), mask=np.append(lists.is_null().to_numpy(zero_copy_only=False), False))
     return pa.ListArray.from_arrays(offsets, _word(lists.values).dictionary_decode())
 

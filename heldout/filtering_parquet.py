@@ -23,7 +23,7 @@ from heldout.filtering_columns import Columns
 from heldout.filtering_decision import Linked, Rule
 from heldout.filtering_masks import MaskWriter
 from heldout.filtering_observer import Observer
-from heldout.filtering_tables import decide_rows, keys_of_rows, samples_of, typed_columns
+from heldout.filtering_tables import decide_rows, kept_rows, keys_of_rows, samples_of, typed_columns
 from heldout.records import Assurance
 from heldout.report import Tally
 
@@ -61,9 +61,10 @@ def filter_parquet(
     with _reading(source), pq.ParquetFile(source, page_checksum_verification=True) as shard, ExitStack() as stack:
         columns = typed_columns(shard.schema_arrow, source, url_column)
         names = None if stream is not None else _looked_at(columns, shard.schema_arrow, observer, has_keys=bool(also))
-        if stream is not None:
-            writer = stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
+        writer: pq.ParquetWriter | None = None
         for group in _read_ahead(shard, names):
+            if stream is not None and writer is None:  # not before a group was read: see `_shape`
+                writer = stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
             if names is not None:
                 columns = typed_columns(group.schema, source, url_column)
             parts = [np.zeros(0, dtype=np.bool_)]
@@ -80,9 +81,11 @@ def filter_parquet(
             kept = np.concatenate(parts)
             if mask is not None:
                 mask.take_group(kept)
-            if stream is not None and kept.any():
-                left = group if kept.all() else group.filter(pa.array(kept))
+            if writer is not None and kept.any():
+                left = kept_rows(group, kept)
                 writer.write_table(left, row_group_size=left.num_rows)
+        if stream is not None and writer is None:
+            stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
     return tally
 
 
@@ -134,7 +137,10 @@ def _looked_at(columns: Columns, schema: pa.Schema, observer: Observer | None, *
 
 
 def _shape(shard: pq.ParquetFile) -> dict[str, Any]:
-    """Options that make the writer write as the shard was written."""
+    """Options that make the writer write as the shard was written.
+
+    Asked about an encrypted column Arrow ends the process; reading that column is an error before.
+    """
     metadata = shard.metadata
     chunks = [metadata.row_group(0).column(i) for i in range(metadata.num_columns)] if metadata.num_row_groups else []
     codecs = {chunk.path_in_schema: chunk.compression for chunk in chunks}

@@ -89,6 +89,17 @@ def texts_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([pa.nulls(len(column), pa.string())])
 
 
+def kept_rows(table: pa.Table, kept: npt.NDArray[np.bool_]) -> pa.Table:
+    """The rows of a table that are kept, of the same schema."""
+    if kept.all():
+        return table
+    plain = pa.schema([field.with_type(_without_views(field.type)) for field in table.schema], table.schema.metadata)
+    mask = pa.array(kept)
+    if plain == table.schema:
+        return table.filter(mask)
+    return table.cast(plain).filter(mask).cast(table.schema)
+
+
 def keys_of_rows(column: pa.ChunkedArray) -> list[str | None]:
     """A column of keys as Python strings."""
     texts = texts_of(column)
@@ -100,6 +111,21 @@ def keys_of_rows(column: pa.ChunkedArray) -> list[str | None]:
 
 def _decoded(column: pa.ChunkedArray) -> list[str | None]:
     return [None if value is None else value.decode(errors="replace") for value in column.to_pylist()]
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    """The type that says the same and that Arrow can filter: views it cannot, which Polars and DuckDB write."""
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_without_views(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_without_views(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_views(field.type)) for field in kind])
+    return kind
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:

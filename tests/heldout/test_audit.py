@@ -228,6 +228,25 @@ def test_filter_and_audit_count_the_same(
     assert summary["list"]["manifest_sha256"] == report["list"]["manifest_sha256"]
 
 
+def test_odd_columns_of_a_shard_do_not_keep_it_from_being_counted(auditor: Auditor, tmp_path: Path) -> None:
+    columns = {
+        "url": [OUT[0], "https://else.example/1.jpg", None],
+        "width": pa.array([2**62, 640, -1], pa.int64()),
+        "height": pa.array([2**53 + 1, 480, 1], pa.uint64()),
+        "signals": pa.array([[["nested"]], [[]], None], pa.list_(pa.list_(pa.string()))),
+        "caption": pa.array([["a", "list"], None, []], pa.list_(pa.string())),
+        "status": [{"code": 1}, None, {"code": 2}],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "0.parquet")
+    result = auditor(tmp_path / "0.parquet")
+    assert result.failures == {}
+    assert {name: result.summary["totals"][name] for name in ("n_samples", "n_opted_out", "n_with_size")} == {
+        "n_samples": 3,
+        "n_opted_out": 1,
+        "n_with_size": 1,
+    }
+
+
 def pair(folder: Path) -> None:
     """img2dataset's two forms of three samples; one is known by its bytes alone, which only the tar has."""
     folder.mkdir()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow.parquet import encryption
 
 from heldout.errors import InputError
 from heldout.filtering import FilterOptions, FilterResult, filter_shards
@@ -67,6 +68,12 @@ SCHEMAS: dict[str, dict[str, pa.Array]] = {
         "all_captions": pa.array([["a", "b"]] * 8),
     },
     "dictionary": {"url": pa.array(mixed_urls(8)).dictionary_encode(), "n": pa.array(range(8))},
+    "views, as Polars writes them": {
+        "url": pa.array(mixed_urls(8)).cast(pa.string_view()),
+        "raw": pa.array([b"x" * i for i in range(8)]).cast(pa.binary_view()),
+        "tags": pa.array([["a"], None] * 4, pa.list_(pa.string_view())),
+        "said": pa.array([{"by": "a"}, None] * 4, pa.struct([("by", pa.string_view())])),
+    },
     "bytes": {"url": pa.array([(url or "").encode() for url in mixed_urls(8)], pa.binary())},
     "raw digests": {
         "url": pa.array([CLEAN.format(i) for i in range(8)]),
@@ -229,6 +236,30 @@ def test_pages_with_wrong_checksums_are_noticed(run: Filter, tmp_path: Path) -> 
     path.write_bytes(path.read_bytes().replace(b"art.example/1", b"art.example/3"))
     result = filter_shards([path], tmp_path / "out", FilterOptions(tmp_path / "list"))
     assert "CRC" in str(result.failures["00000.parquet"])
+
+
+@pytest.mark.parametrize("plaintext_footer", [False, True])
+def test_encrypted_shard_is_refused_and_the_rest_goes_on(plaintext_footer: bool, pulled: Path, tmp_path: Path) -> None:
+    factory = encryption.CryptoFactory(lambda _: NoKms())
+    wanted = encryption.EncryptionConfiguration(
+        "footer", column_keys={"column": ["url"]}, plaintext_footer=plaintext_footer
+    )
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), wanted)
+    table = pa.table({"url": mixed_urls(8), "n": list(range(8))})
+    pq.write_table(table, tmp_path / "00000.parquet", encryption_properties=properties)
+    pq.write_table(table, tmp_path / "00001.parquet")
+    inputs = [tmp_path / "00000.parquet", tmp_path / "00001.parquet"]
+    result = filter_shards(inputs, tmp_path / "out", FilterOptions(pulled))
+    assert "crypt" in str(result.failures["00000.parquet"])
+    assert not (tmp_path / "out" / "00000.parquet").exists()
+    assert out(tmp_path, 1).num_rows == 6
+
+
+class NoKms(encryption.KmsClient):  # type: ignore[misc]
+    """Wraps keys in nothing."""
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:  # noqa: ARG002
+        return key_bytes
 
 
 def test_shard_without_a_url_column_names_its_columns_and_the_option(run: Filter, tmp_path: Path) -> None:
