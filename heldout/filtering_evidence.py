@@ -56,7 +56,7 @@ class Evidence:
     def look_at_json(self, data: bytes, number: int) -> dict[str, Any]:
         """Take the URL and the original's digest that img2dataset wrote; the fields, none if it cannot be read."""
         try:
-            fields = json.loads(data)
+            fields = _loads(data)
         except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
@@ -106,6 +106,13 @@ class Evidence:
             "sha256": digests.grouped([number for number, _ in self.digests], n_samples),
             "pdq": hashes.grouped([number for number, _, _ in self.hashes], n_samples),
         }
+
+
+def _loads(data: bytes) -> object:
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError:  # a caption in another encoding must not hide the address
+        return json.loads(data.decode(errors="surrogateescape"))
 
 
 def is_granted(

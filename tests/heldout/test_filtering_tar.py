@@ -149,6 +149,13 @@ def test_members_of_one_sample_need_not_be_neighbours(run: Filter, tmp_path: Pat
     assert keys_of(tmp_path / "out" / "00000.tar") == ["1"]
 
 
+def test_caption_in_another_encoding_does_not_hide_the_address(run: Filter, tmp_path: Path) -> None:
+    described = b'{"caption": "caf\xe9", "url": "https://art.example/1.jpg"}'
+    other = b'{"caption": "caf\xe9", "url": "https://else.example/"}'
+    result = run(tar_of(tmp_path / "00000.tar", [("0.json", described), ("1.json", other)]))
+    assert (result.total.n_in, result.total.n_kept, result.total.n_unreadable_urls) == (2, 1, 0)
+
+
 def test_unreadable_pictures_are_still_checked_by_url_and_bytes_and_counted(run: Filter, tmp_path: Path) -> None:
     broken = encoded(drawing(10))[:200]
     members = [
