@@ -19,6 +19,7 @@ from heldout.checkpoint import Verifier, open_checkpoint
 from heldout.errors import VerificationError
 from heldout.leaves import ImageDigest, ListLeaf, WithdrawLeaf
 from heldout.receipts import Receipt, receipt_from_json, verify_receipt
+from heldout.report_check import check_described
 from heldout.report_reading import Report
 
 _COUNT_WORDS: Final = {"yes": "were in the list that was applied", "no": "were not", "unknown": "cannot be told"}
@@ -59,7 +60,10 @@ def was_applied(
     )
     _say_who_signed(report, grounds)
     if report.listed["log"]["vkey"] == vkey:
-        _check_version(report, version, grounds)
+        is_published = _check_version(report, version) or _check_list_entry(report, log)
+        if not is_published:
+            version = None  # anybody could have made it
+        _say_what_the_list_shows(report, version, grounds, is_published=is_published)
         _check_order(report, checkpoint.size, checkpoint.root, log, grounds)
     subjects = [
         _verdict(claim, position, version, is_same_log=report.listed["log"]["vkey"] == vkey).about(
@@ -112,37 +116,68 @@ def _say_who_signed(report: Report, grounds: Grounds) -> None:
         grounds.believed.append("That the report is the lab's: it is not signed.")
 
 
-def _check_version(report: Report, version: ListAtHand | None, grounds: Grounds) -> None:
-    """What the report says of its list, against the list."""
+def _check_version(report: Report, version: ListAtHand | None) -> bool:
+    """What the report says of its list, against the list; whether the list's own proof says that it was published."""
     if version is None:
-        grounds.believed += [
-            (
-                f"That the list with the digest {report.manifest_sha256} was made from {_first(report.log_size)} of "
-                "the log: so the report says; the list itself would prove it (--list or --from)."
-            ),
-            (
-                "That the list held what these entries amount to, and that nobody who proved more had allowed training "
-                "on the same: the list itself would show it."
-            ),
-            (
-                "That the receipt holds all that happened to the claim before the list was made: one that leaves out a "
-                "withdrawal would not show it."
-            ),
-        ]
-        return
-    said, manifest = report.listed, version.manifest
+        return False
     if version.sha256.hex() != report.manifest_sha256:
         raise VerificationError(
             f"{report.path} is about the list with manifest {report.manifest_sha256}, not the one at hand with "
-            f"{version.sha256.hex()}: get version {said['version']}"
+            f"{version.sha256.hex()}: get version {report.listed['version']}"
         )
-    known = (manifest.version, manifest.log.vkey, manifest.log.size, manifest.log.root)
-    if known != (said["version"], said["log"]["vkey"], report.log_size, report.log_root):
-        raise VerificationError(f"{report.path} misstates its list: the report was changed, or its maker lies")
-    grounds.proved.append(
-        f"The list that the report names, by its digest, is version {manifest.version} and was made from "
-        f"{_first(manifest.log.size)} of the log. Which works and places it holds was read in the list itself."
-    )
+    check_described(report, version.manifest, version.sha256, version.list_index)
+    return version.list_index is not None
+
+
+def _check_list_entry(report: Report, log: LogAtHand | None) -> bool:
+    """Whether the log shows that the list was published: as the entry that the report names."""
+    index = report.listed["log"].get("list_index")
+    if log is None or type(index) is not int or not 0 <= index < log.checkpoint.size:
+        return False
+    leaf = log.leaf(index)
+    known = (leaf.manifest_sha256.hex(), leaf.version) if isinstance(leaf, ListLeaf) else None
+    if known != (report.manifest_sha256, report.listed["version"]):
+        raise VerificationError(
+            f"{report.path} says that entry {index} of the log is its list, which it is not: the report was changed "
+            "or its maker lies"
+        )
+    return True
+
+
+def _say_what_the_list_shows(
+    report: Report, version: ListAtHand | None, grounds: Grounds, *, is_published: bool
+) -> None:
+    first = _first(report.log_size)
+    if is_published:
+        grounds.proved.append(
+            "The registry published the list that the report names: its digest is entry "
+            f"{report.listed['log']['list_index']} of the log."
+        )
+    else:
+        grounds.believed.append(
+            f"That the registry ever published a list with the digest {report.manifest_sha256}: a verified copy of the "
+            "list, or the log as far as its entry, would prove it (--list or --from)."
+        )
+    if version is not None:
+        grounds.proved.append(
+            f"It is version {version.manifest.version} and was made from {first} of the log. Which works and places "
+            "it holds was read in the list itself."
+        )
+        return
+    grounds.believed += [
+        (
+            f"That this list is version {report.listed['version']} and was made from {first} of the log: so the report "
+            "says; the list itself would prove it (--list or --from)."
+        ),
+        (
+            "That the list held what these entries amount to, that nobody who proved more had allowed training on the "
+            "same, and that nobody else's claim about the same was in it: the list itself would show it."
+        ),
+        (
+            "That the receipt holds all that happened to the claim before the list was made: one that leaves out a "
+            "withdrawal would not show it."
+        ),
+    ]
 
 
 def _check_order(report: Report, size: int, root: bytes, log: LogAtHand | None, grounds: Grounds) -> None:
@@ -155,7 +190,6 @@ def _check_order(report: Report, size: int, root: bytes, log: LogAtHand | None, 
     if log is not None and log.covers(max(report.log_size, size)):
         log.check_grew_from(size, root, "the receipt's log")
         log.check_grew_from(report.log_size, report.log_root, f"the log in {report.path}")
-        _check_list_entry(report, log, grounds)
         grounds.proved.append(
             "The log that the list was made from and the log of the receipt are beginnings of one log: the claim's "
             "entries are in it at their places, and nothing was taken out."
@@ -167,19 +201,6 @@ def _check_order(report: Report, size: int, root: bytes, log: LogAtHand | None, 
             f"That {report.listed['log']['origin']} shows everybody one log: witnesses and monitors watch for that; "
             "a copy of the log would prove it here (--from)."
         )
-
-
-def _check_list_entry(report: Report, log: LogAtHand, grounds: Grounds) -> None:
-    index = report.listed["log"].get("list_index")
-    if type(index) is not int or not 0 <= index < log.checkpoint.size:
-        return
-    leaf = log.leaf(index)
-    if not isinstance(leaf, ListLeaf) or leaf.manifest_sha256.hex() != report.manifest_sha256:
-        raise VerificationError(
-            f"{report.path} says that entry {index} of the log is its list, which it is not: the report was changed "
-            "or its maker lies"
-        )
-    grounds.proved.append(f"The registry published this list: its digest is entry {index} of the log.")
 
 
 def _summed_up(claim_id: str, claim: ClaimThen, subjects: list[AppliedSubject], grounds: Grounds) -> Applied:
@@ -233,9 +254,23 @@ def _notes(claim: ClaimThen) -> list[str]:
     withdrawn = next((leaf for _, leaf in claim.entries if isinstance(leaf, WithdrawLeaf)), None)
     if withdrawn is not None:
         notes.append(f"The claim was withdrawn on {withdrawn.at.date().isoformat()}.")
-    if claim.report.options.get("dry_run"):
+    total, options = claim.report.total, claim.report.options
+    if not total["n_in"]:
+        notes.append("The run was given no samples at all.")
+    if options["dry_run"]:
         notes.append("The run wrote no shards: the report tells what it would have dropped.")
-    if claim.report.options.get("preference") == "train-ai=y":
+    elif options["writes"] == "masks":
+        notes.append(
+            "The run wrote masks, which say what is to be left out, and no shards: who reads these must use them."
+        )
+    if options["url_column"] is not None:
+        notes.append(f"Addresses were looked for in the column {options['url_column']!r}, which the lab chose.")
+    if total["n_unreadable_urls"]:
+        notes.append(
+            f"{total['n_unreadable_urls']} of {total['n_in']} samples had no address that can be looked up, and were "
+            "not looked for by address."
+        )
+    if options["preference"] == "train-ai=y":
         notes.append("The lab kept only what was allowed expressly: what nobody had allowed was left out in any case.")
     if claim.report.failed:
         notes.append(f"{len(claim.report.failed)} inputs gave no output, and the report does not speak for them.")

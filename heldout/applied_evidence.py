@@ -44,17 +44,23 @@ class Standing:
 class ListAtHand:
     """One version of a list, of which files are read as they are needed."""
 
-    def __init__(self, manifest: Manifest, sha256: bytes, bring: Callable[[ListFile], Path]) -> None:
+    def __init__(
+        self, manifest: Manifest, sha256: bytes, bring: Callable[[ListFile], Path], list_index: int | None = None
+    ) -> None:
         """Use `of_folder` or `of_site`."""
         self.manifest = manifest
         self.sha256 = sha256
+        self.list_index = list_index
+        """Of the manifest's entry in the log, by the list's own proof; None if it has none, and anybody may have made
+        it."""
         self._bring = bring
         self._tables: dict[str, pa.Table] = {}
 
     @classmethod
     def of_folder(cls, stored: StoredVersion) -> "ListAtHand":
         """A pulled list's version."""
-        return cls(stored.manifest, stored.manifest_sha256, stored.folder.data_file)
+        index = None if stored.proved is None else stored.proved.logged.index
+        return cls(stored.manifest, stored.manifest_sha256, stored.folder.data_file, index)
 
     @classmethod
     def of_site(cls, downloads: Downloads, base: str, sha256: bytes, scratch: Path) -> "ListAtHand":

@@ -105,7 +105,7 @@ class ClaimThen:
                 "listed-by-another",
                 f"{held} because of another claim about the same; of this one, {why_not.words}",
             )
-        return Verdict("yes", "listed", f"{held}, and the lab's run left out what it found of it")
+        return Verdict("yes", "listed", f"{held}, and the lab's run looked for it")
 
     def by_log(self, position: int) -> Verdict:
         """Reckoned from the claim's entries before the list was made."""

@@ -24,6 +24,7 @@ from heldout.exclusion import ExclusionList, Kind
 from heldout.filtering_decision import KINDS, NOT_GRANTED, Decision
 from heldout.filtering_options import FilterOptions
 from heldout.leaves import format_at
+from heldout.manifest import Manifest
 from heldout.records import ASSURANCES
 from heldout.stored import StoredVersion
 
@@ -50,8 +51,9 @@ class Tally:
 
     def count(self, decision: Decision) -> None:
         """Count a batch of samples."""
-        pairs, counts = np.unique(np.stack([decision.kind, decision.assurance]), axis=1, return_counts=True)
-        for kind, assurance, n in zip(*pairs.tolist(), counts.tolist(), strict=True):
+        counts = np.bincount(decision.kind * np.int64(len(ASSURANCES)) + decision.assurance)
+        for pair in np.flatnonzero(counts).tolist():
+            (kind, assurance), n = divmod(pair, len(ASSURANCES)), int(counts[pair])
             if kind == NOT_GRANTED:
                 self.n_not_granted += n
             else:
@@ -163,9 +165,14 @@ def build_report(
 
 def describe_list(version: StoredVersion) -> dict[str, Any]:
     """A list as reports name it."""
-    manifest = version.manifest
+    list_index = None if version.proved is None else version.proved.logged.index
+    return describe_manifest(version.manifest, version.manifest_sha256, list_index)
+
+
+def describe_manifest(manifest: Manifest, sha256: bytes, list_index: int | None) -> dict[str, Any]:
+    """As `describe_list`, of a manifest with this digest, which is this entry of the log."""
     return {
-        "manifest_sha256": version.manifest_sha256.hex(),
+        "manifest_sha256": sha256.hex(),
         "version": manifest.version,
         "as_of": None if manifest.as_of is None else format_at(manifest.as_of),
         "canonicalisation": manifest.canonicalisation,
@@ -174,7 +181,7 @@ def describe_list(version: StoredVersion) -> dict[str, Any]:
             "vkey": manifest.log.vkey,
             "size": manifest.log.size,
             "root": to_base64(manifest.log.root),
-            "list_index": None if version.proved is None else version.proved.logged.index,
+            "list_index": list_index,
         },
     }
 

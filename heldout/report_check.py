@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from heldout.errors import InputError, VerificationError
 from heldout.filtering_plan import is_shard
-from heldout.report import describe_list, sha256_file
+from heldout.manifest import Manifest
+from heldout.report import describe_manifest, sha256_file
 from heldout.report_reading import Report, load_report
 from heldout.stored import StoredVersion
 
@@ -97,18 +98,34 @@ def check_list(report: Report, applied: StoredVersion) -> None:
     Raises:
         VerificationError: it is not.
     """
-    known = describe_list(applied)
-    named = report.listed
-    if applied.proved is None:
-        known = {**known, "log": known["log"] | {"list_index": named["log"].get("list_index")}}
-    if named.get("manifest_sha256") != known["manifest_sha256"]:
+    if report.manifest_sha256 != applied.manifest_sha256.hex():
         raise VerificationError(
-            f"{report.path} is about the list with manifest {named.get('manifest_sha256')}, not "
-            f"{known['manifest_sha256']}"
+            f"{report.path} is about the list with manifest {report.manifest_sha256}, not "
+            f"{applied.manifest_sha256.hex()}"
         )
+    index = None if applied.proved is None else applied.proved.logged.index
+    check_described(report, applied.manifest, applied.manifest_sha256, index)
+
+
+def check_described(report: Report, manifest: Manifest, sha256: bytes, list_index: int | None) -> None:
+    """Check every word that a report says of its list.
+
+    Args:
+        report: the report.
+        manifest: of the list.
+        sha256: of the manifest.
+        list_index: of the manifest's entry in the log; None if it is not known, and the report's word is taken.
+
+    Raises:
+        VerificationError: it says something else.
+    """
+    named = report.listed
+    known = describe_manifest(manifest, sha256, named["log"].get("list_index") if list_index is None else list_index)
     differing = sorted(name for name in named.keys() | known.keys() if named.get(name) != known.get(name))
     if differing:
-        raise VerificationError(f"{report.path} misstates its list ({', '.join(differing)}): the report was changed")
+        raise VerificationError(
+            f"{report.path} misstates its list ({', '.join(differing)}): the report was changed, or its maker lies"
+        )
 
 
 def _iter_shards(folder: Path) -> set[str]:

@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from heldout.checkpoint import from_base64
 from heldout.dsse import IN_TOTO, is_envelope, parse_envelope, verify_envelope
 from heldout.errors import InputError, VerificationError
+from heldout.filtering_decision import KINDS
 from heldout.filtering_options import PREFERENCES
 from heldout.merkle import HASH_SIZE
 from heldout.records import ASSURANCES
-from heldout.report import PREDICATE_TYPE, STATEMENT_TYPE
+from heldout.report import PREDICATE_TYPE, STATEMENT_TYPE, Tally
 
 ENVELOPE_SUFFIX: Final = ".dsse.json"
 _OPTIONS: Final[Mapping[str, Sequence[str | None]]] = {
@@ -28,6 +29,9 @@ _OPTIONS: Final[Mapping[str, Sequence[str | None]]] = {
     "min_grant_assurance": (None, *ASSURANCES),
     "writes": ("shards", "masks"),
 }
+_COUNTS: Final = dict.fromkeys(
+    ("n_in", "n_kept", "n_dropped", "n_not_granted", "n_unreadable_urls", "n_unreadable_pictures"), int
+)
 MAX_REPORT_BYTES: Final = 2_000_000_000
 """Largest report read; a million shards have some 600 MB."""
 
@@ -157,6 +161,8 @@ def _open_envelope(value: object, path: Path, statement: bytes | None, keys: Seq
 def _from_statement(path: Path, value: dict[str, Any], signed_by: tuple[str, ...], claimed: tuple[str, ...]) -> Report:
     predicate = value["predicate"]
     listed = dict(predicate["list"])
+    if len({subject["name"] for subject in value["subject"]}) != len(value["subject"]):
+        raise ValueError("two outputs of one name")
     return Report(
         path=path,
         subjects={str(subject["name"]): str(subject["digest"]["sha256"]) for subject in value["subject"]},
@@ -177,6 +183,10 @@ def _check_shape(report: Report) -> None:
     """What others rely on being there, and being what it should."""
     log, listed, options = report.listed["log"], report.listed, report.options
     _check_types({"vkey": str, "origin": str, "size": int}, log)
+    if report.is_list_verified:
+        _check_types({"list_index": int}, log)
+        if log["list_index"] < log["size"]:
+            raise ValueError("the list is among the entries that it was made from")
     _check_types({"version": int, "as_of": str | None}, listed)
     _check_types({"dry_run": bool, "url_column": str | None, "as_of": str | None}, options)
     if len(report.log_root) != HASH_SIZE or len(bytes.fromhex(report.manifest_sha256)) != HASH_SIZE:
@@ -199,21 +209,39 @@ def _check_types(types: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
 
 def _check_sums(report: Report) -> None:
     path = report.path
+    sums = Tally()
+    names = [shard["name"] for shard in report.shards]
     try:
         for count in [*report.shards, report.total]:
-            by_rules = sum(n for by_assurance in count["dropped"].values() for n in by_assurance.values())
-            n_dropped = by_rules + count["n_not_granted"]
-            if n_dropped != count["n_dropped"] or count["n_in"] != count["n_kept"] + n_dropped:
+            tally = _tally(count)
+            n_dropped = sum(tally.dropped.values()) + tally.n_not_granted
+            if n_dropped != count["n_dropped"] or tally.n_in != tally.n_kept + n_dropped:
                 name = count.get("name", "the total")
                 raise VerificationError(f"{path}: the counts of {name} contradict each other: the report was changed")
-        for key in ("n_in", "n_kept", "n_dropped"):
-            if sum(shard[key] for shard in report.shards) != report.total[key]:
-                raise VerificationError(f"{path}: the shards' {key} do not add up to the total: the report was changed")
-        written = [shard["name"] for shard in report.shards] if report.has_shards else []
-    except (KeyError, TypeError, AttributeError) as error:
+            if count is not report.total:
+                sums.add(tally)
+        differing = sorted(key for key, value in sums.to_json().items() if report.total[key] != value)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise VerificationError(f"{path} lacks a field of a filter report ({error}): it was changed") from error
+    if differing:
+        raise VerificationError(
+            f"{path}: the shards' {', '.join(differing)} do not add up to the total: the report was changed"
+        )
+    if len(set(names)) != len(names):
+        raise VerificationError(f"{path} names a shard twice: the report was changed")
+    written = names if report.has_shards else []
     if sorted([*written, *report.emitted]) != sorted(report.subjects):
         raise VerificationError(f"{path}: its subjects are not what the run wrote: the report was changed")
+
+
+def _tally(count: dict[str, Any]) -> Tally:
+    """A shard's counts, or the total's. Raises KeyError, TypeError or ValueError: they are none."""
+    _check_types(_COUNTS, count)
+    for kind, by_assurance in count["dropped"].items():
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r:.40} is no rule")
+        _check_types(dict.fromkeys(by_assurance, int), by_assurance)
+    return Tally.from_json(count)
 
 
 def read_json(path: Path) -> tuple[bytes, Any]:

@@ -1,5 +1,6 @@
 """Was this opt-out in the list that was applied? A real registry, its receipts, a lab's pull, filter and report."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from heldout.cli import run
 from heldout.download import Downloads, base_url
 from heldout.errors import HeldoutError, NotFoundError, VerificationError
 from heldout.filtering import FilterOptions, filter_shards
+from heldout.list_tables import SCHEMAS, content_digest, format_table
+from heldout.manifest import ListFile, format_manifest, manifest_sha256, parse_manifest
 from heldout.merkle import inclusion_proof, leaf_hash, root_of
 from heldout.pull import pull
 from heldout.receipts import Receipt, ReceiptEntry, receipt_to_json
@@ -251,7 +254,7 @@ def test_a_report_about_another_log_did_not_apply_this_one(world: World) -> None
 
 def test_what_is_proved_grows_with_what_is_at_hand(world: World) -> None:
     bare, log, listed, site = (world.ask("held", mode) for mode in MODES)
-    assert [len(answer.proved) for answer in (bare, log, listed, site)] == [1, 3, 2, 4]
+    assert [len(answer.proved) for answer in (bare, log, listed, site)] == [1, 3, 3, 4]
     assert any("one log" in sentence for sentence in bare.believed)
     assert not any("one log" in sentence for sentence in site.believed)
     assert any("made from the first" in sentence for sentence in bare.believed)
@@ -359,7 +362,14 @@ def test_whatever_stands_in_a_report_ends_in_an_answer_or_a_refusal(world: World
 
 def test_a_report_that_misstates_its_list_is_refused_with_the_list(world: World) -> None:
     report = load_report(world.report)
-    for name, value in (("version", 7), ("log", report.listed["log"] | {"size": 3})):
+    log = report.listed["log"]
+    for name, value in (
+        ("version", 7),
+        ("as_of", "2099-01-01T00:00:00Z"),
+        ("canonicalisation", "heldout-url/9"),
+        ("log", log | {"size": 3}),
+        ("log", log | {"list_index": 10**9}),
+    ):
         with pytest.raises(VerificationError, match="misstates"):
             world.ask("held", "list", replace(report, listed=report.listed | {name: value}))
 
@@ -404,6 +414,55 @@ def test_a_registry_that_showed_the_artist_another_log_is_found_out(world: World
     assert world.ask("held", "log", receipt=receipt_to_json(forked)).answer in {"yes", "partly", "unknown"}
     with pytest.raises(VerificationError, match="receipt's log is not a beginning"):
         world.ask("held", "log at hand", receipt=receipt_to_json(forked))
+
+
+def forged(world: World, tmp_path: Path) -> tuple[World, Report]:
+    """A mirror and a report of a lab that made up a list with a later opt-out in it, from the real log."""
+    site = tmp_path / "site"
+    shutil.copytree(world.site, site)
+    report = load_report(world.report)
+    real = parse_manifest((site / f"list/targets/{report.manifest_sha256}.manifest.json").read_bytes())
+    key = int.from_bytes(key_digest(canonical_key("https://art.example/12.jpg"))[:8])
+    row = {"key": [key], "preference": [0], "assurance": [4], "since": [date(2026, 1, 1)]}
+    table = pa.table(row, schema=SCHEMAS["url"])
+    data = format_table(table, "url")
+    file = ListFile(hashlib.sha256(data).digest(), len(data), 1, content_digest(table, "url"))
+    counts = real.counts | {"url": 1}
+    manifest = format_manifest(replace(real, files=real.files | {"urls/000.parquet": file}, counts=counts))
+    digest = manifest_sha256(manifest).hex()
+    (site / f"list/targets/{digest}.manifest.json").write_bytes(manifest)
+    (site / f"list/files/{file.sha256.hex()}.parquet").write_bytes(data)
+    return replace(world, site=site), replace(report, listed=report.listed | {"manifest_sha256": digest})
+
+
+def test_a_list_that_the_registry_never_published_makes_no_yes(world: World, tmp_path: Path) -> None:
+    lying, report = forged(world, tmp_path)
+    with pytest.raises(VerificationError, match="is its list, which it is not"):
+        lying.ask("late", "site", report)
+    beyond = report.listed | {"log": report.listed["log"] | {"list_index": 10**9}}
+    answer = lying.ask("late", "site", replace(report, listed=beyond))
+    assert reasons(answer) == ["later", "later"]
+    assert any("ever published" in sentence for sentence in answer.believed)
+    assert not any("in the list itself" in sentence for sentence in answer.proved)
+
+
+def test_a_report_of_a_verified_run_says_where_the_log_has_its_list(world: World, tmp_path: Path) -> None:
+    value = json.loads(world.report.read_bytes())
+    for index in (None, value["predicate"]["list"]["log"]["size"] - 1):
+        value["predicate"]["list"]["log"]["list_index"] = index
+        with pytest.raises(VerificationError, match="lacks a field"):
+            parse_report(json.dumps(value).encode(), tmp_path / "report.json")
+
+
+def test_what_a_run_could_not_look_for_is_noted(world: World) -> None:
+    report = load_report(world.report)
+    notes = world.ask("kept", "list", replace(report, total=report.total | {"n_in": 0})).notes
+    assert "The run was given no samples at all." in notes
+    notes = world.ask("kept", "list", with_options(report, writes="masks", url_column="page")).notes
+    assert any("masks" in note for note in notes)
+    assert any("'page'" in note for note in notes)
+    notes = world.ask("kept", "list", replace(report, total=report.total | {"n_unreadable_urls": 3})).notes
+    assert any(note.startswith("3 of 14 samples") for note in notes)
 
 
 def test_a_site_without_that_list_says_so(tmp_path: Path) -> None:

@@ -257,6 +257,42 @@ def test_false_reports_are_found_out(
         verify_shards(report, [shards], applied, n_again=n_again)
 
 
+def balanced(statement: dict[str, Any]) -> None:
+    """More dropped than there were samples, made good by a negative count."""
+    for count in (statement["predicate"]["shards"][0], statement["predicate"]["total"]):
+        count["n_in"] -= 100
+        count["n_kept"] -= 100
+
+
+def by_better_rules(statement: dict[str, Any]) -> None:
+    (name, dropped), *_ = statement["predicate"]["total"]["dropped"].items()
+    statement["predicate"]["total"]["dropped"][name] = {"reviewed": sum(dropped.values())}
+
+
+def fewer_unreadable(statement: dict[str, Any]) -> None:
+    statement["predicate"]["total"]["n_unreadable_urls"] += 1
+
+
+def counted_in_halves(statement: dict[str, Any]) -> None:
+    for count in (statement["predicate"]["shards"][0], statement["predicate"]["total"]):
+        count["n_unreadable_urls"] += 0.5
+
+
+def two_digests(statement: dict[str, Any]) -> None:
+    first = statement["subject"][0]
+    statement["subject"].insert(0, {**first, "digest": {"sha256": "00" * 32}})
+
+
+@pytest.mark.parametrize("change", [balanced, by_better_rules, fewer_unreadable, counted_in_halves, two_digests])
+def test_reports_that_contradict_themselves_are_refused(
+    filtered: Callable[..., Path], change: Callable[[dict[str, Any]], None]
+) -> None:
+    report = filtered()
+    load_report(report)
+    with pytest.raises(VerificationError, match="was changed"):
+        load_report(forge(report, change))
+
+
 def test_other_versions_of_the_tools_are_held_to_the_counts_alone(
     filtered: Callable[..., Path], shards: Path, applied: StoredVersion
 ) -> None:
