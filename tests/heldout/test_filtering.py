@@ -95,6 +95,8 @@ def test_stale_list_writes_nothing_unless_allowed_and_then_says_so(pulled: Path,
     assert len(result.doubts) == 1
     statement = json.loads((tmp_path / "out" / "report.json").read_bytes())
     assert statement["predicate"]["list"]["is_verified"] is False
+    (doubt,) = verify_report(tmp_path / "out" / "report.json", applied=ExclusionList.open(pulled).version).doubts
+    assert "did not verify" in doubt
 
 
 def test_earlier_runs_report_and_output_do_not_outlive_a_failure(pulled: Path, shards: Path, tmp_path: Path) -> None:
