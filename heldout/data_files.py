@@ -76,7 +76,9 @@ class DataFiles:
             _check(arrived, name, file)
             arrived.replace(path)
             sync_folder(path.parent)
-        except NotFoundError as error:
+        except VerificationError as error:
+            raise VerificationError(f"{error}. The list at hand was kept") from error
+        except (NotFoundError, UnavailableError) as error:
             raise UnavailableError(f"{error}. The list at hand was kept") from error
         finally:
             arrived.unlink(missing_ok=True)

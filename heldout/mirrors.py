@@ -84,8 +84,8 @@ class Mirrors:
         if is_nowhere and not self.refused:
             raise NotFoundError(text)
         if any(isinstance(error, VerificationError) for error in errors):
-            raise VerificationError(f"{text}. The list at hand was kept")
-        raise UnavailableError(f"{text}. The list at hand was kept")
+            raise VerificationError(text)
+        raise UnavailableError(text)
 
     def ask_site_again(self) -> None:
         """Give the site another chance, though it failed with one file: others may be whole."""

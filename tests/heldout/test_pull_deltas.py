@@ -164,6 +164,7 @@ def test_a_signed_delta_that_gives_another_list_is_noticed(
     result = pull_site()
     assert result.n_deltas == 0
     assert "could not be used" in (result.delta_doubt or "")
+    assert "at hand was kept" not in (result.delta_doubt or "")
     assert_is_new(pulled, site, tmp_path)
 
 
