@@ -1,17 +1,19 @@
 """One Parquet shard minus the rows a list excludes.
 
-Row group by row group, so that memory stays bounded by two: one is read while the one before is looked up and written.
+Row group by row group, so that memory stays bounded by two, or three of the looked-at columns where nothing is written:
+some are read and looked up while the one before is used.
 What is left keeps its order, schema, schema metadata, compression and row groups; a row group of which nothing is
 left is not written.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from io import BufferedRandom
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 from heldout.errors import InputError
 from heldout.exclusion import ExclusionList
 from heldout.filtering_columns import Columns
-from heldout.filtering_decision import Linked, Rule
+from heldout.filtering_decision import Decision, Linked, Rule
 from heldout.filtering_masks import MaskWriter
 from heldout.filtering_observer import Observer
 from heldout.filtering_tables import decide_rows, kept_rows, keys_of_rows, samples_of, typed_columns
@@ -62,42 +64,85 @@ def filter_parquet(
         columns = typed_columns(shard.schema_arrow, source, url_column)
         names = None if stream is not None else _looked_at(columns, shard.schema_arrow, observer, has_keys=bool(also))
         writer: pq.ParquetWriter | None = None
-        for group in _read_ahead(shard, names):
+        for group in _decided_ahead(shard, names, _Question(source, exclusions, url_column, opt_in)):
             if stream is not None and writer is None:  # not before a group was read: see `_shape`
                 writer = stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
-            if names is not None:
-                columns = typed_columns(group.schema, source, url_column)
             parts = [np.zeros(0, dtype=np.bool_)]
-            for start in range(0, group.num_rows, _BATCH_ROWS):
-                batch = group.slice(start, _BATCH_ROWS)
-                decision, unreadable = decide_rows(batch, columns, exclusions, opt_in)
+            for batch, by_list, n_unreadable in group.batches:
+                decision = by_list
                 if also:
-                    decision = decision.or_else(keys_of_rows(batch.column(columns.ids["key"])), also)
+                    decision = decision.or_else(keys_of_rows(batch.column(group.columns.ids["key"])), also)
                 tally.count(decision)
-                tally.n_unreadable_urls += int(unreadable.sum())
+                tally.n_unreadable_urls += n_unreadable
                 if observer is not None:
-                    observer.take(samples_of(batch, columns, observer.asks), decision)
+                    observer.take(samples_of(batch, group.columns, observer.asks), decision)
                 parts.append(decision.kept)
             kept = np.concatenate(parts)
             if mask is not None:
                 mask.take_group(kept)
             if writer is not None and kept.any():
-                left = kept_rows(group, kept)
+                left = kept_rows(group.rows, kept)
                 writer.write_table(left, row_group_size=left.num_rows)
         if stream is not None and writer is None:
             stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
     return tally
 
 
-def _read_ahead(shard: pq.ParquetFile, names: list[str] | None) -> Iterator[pa.Table]:
-    """The row groups in order; the next one is being read while one is used. Arrow reads without the interpreter."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
+class _Question(NamedTuple):
+    """What is asked about every row group."""
+
+    source: Path
+    exclusions: ExclusionList
+    url_column: str | None
+    opt_in: Assurance | None
+
+
+class _Group(NamedTuple):
+    """A row group, and what was decided about it."""
+
+    rows: pa.Table
+    columns: Columns
+    batches: list[tuple[pa.Table, Decision, int]]
+    """In order: slices of the rows, the decision about each, and how many of them have no URL that can be looked up."""
+
+
+def _decided_ahead(shard: pq.ParquetFile, names: list[str] | None, question: _Question) -> Iterator[_Group]:
+    """The row groups in order; others are being read and looked up while one is used.
+
+    Arrow and the kernel work without the interpreter. Where all columns are wanted the caller writes them, which keeps
+    one processor busy: one group is ahead then. Else there are two, on two processors if Arrow may use so many.
+    """
+    n_ahead = 1 if names is None else min(2, pa.cpu_count())
+    with ExitStack() as stack:
+        # Each by a reader of its own: nobody promises that one may be asked by two threads.
+        readers = [shard] + [
+            stack.enter_context(pq.ParquetFile(question.source, page_checksum_verification=True))
+            for _ in range(n_ahead - 1)
+        ]
+        pool = stack.enter_context(ThreadPoolExecutor(n_ahead))
         numbers = iter(range(shard.num_row_groups))
-        ahead = [reader.submit(shard.read_row_group, number, columns=names) for number in islice(numbers, 1)]
-        while ahead:
-            group = ahead.pop().result()
-            ahead += [reader.submit(shard.read_row_group, number, columns=names) for number in islice(numbers, 1)]
+        tasks: deque[Future[_Group]] = deque()
+
+        def start(n: int) -> None:
+            for number in islice(numbers, n):
+                tasks.append(pool.submit(_decide_group, readers[number % n_ahead], number, names, question))
+
+        start(n_ahead)
+        while tasks:
+            group = tasks.popleft().result()
+            start(1)
             yield group
+
+
+def _decide_group(reader: pq.ParquetFile, number: int, names: list[str] | None, question: _Question) -> _Group:
+    rows = reader.read_row_group(number, columns=names)
+    columns = typed_columns(rows.schema, question.source, question.url_column)
+    batches = []
+    for start in range(0, rows.num_rows, _BATCH_ROWS):
+        batch = rows.slice(start, _BATCH_ROWS)
+        decision, unreadable = decide_rows(batch, columns, question.exclusions, question.opt_in)
+        batches.append((batch, decision, int(unreadable.sum())))
+    return _Group(rows, columns, batches)
 
 
 def link_keys(
