@@ -149,9 +149,10 @@ def _say_what_the_list_shows(
 ) -> None:
     first = _first(report.log_size)
     if is_published:
+        at_hand = None if version is None else version.list_index
+        index = report.listed["log"]["list_index"] if at_hand is None else at_hand
         grounds.proved.append(
-            "The registry published the list that the report names: its digest is entry "
-            f"{report.listed['log']['list_index']} of the log."
+            f"The registry published the list that the report names: its digest is entry {index} of the log."
         )
     else:
         grounds.believed.append(

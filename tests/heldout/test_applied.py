@@ -241,6 +241,10 @@ def test_a_run_with_an_unverified_list_proves_nothing(world: World) -> None:
     answer = world.ask("held", "list", report)
     assert set(reasons(answer)) == {"unverified-list"}
     assert answer.answer == "unknown"
+    listed = report.listed | {"log": report.listed["log"] | {"list_index": None}}
+    answers = [world.ask("held", mode, replace(report, listed=listed)) for mode in MODES]
+    assert {answer.answer for answer in answers} == {"unknown"}
+    assert not any("entry None" in sentence for answer in answers for sentence in answer.proved)
 
 
 def test_a_report_about_another_log_did_not_apply_this_one(world: World) -> None:
