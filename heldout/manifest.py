@@ -18,7 +18,7 @@ from heldout.merkle import HASH_SIZE
 
 MANIFEST_FORMAT = "heldout-exclusion-list/2"
 _HEX256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_FILE_NAME = re.compile(r"urls/[0-9a-f]{3}\.parquet|(?:prefixes|hosts|images)\.parquet", re.ASCII)
+_OTHER_FILES = frozenset({"prefixes.parquet", "hosts.parquet", "images.parquet"})
 MAX_PREFIX_BITS = 12
 
 
@@ -172,9 +172,17 @@ def _from_json(fields: dict[str, Any]) -> Manifest:
 
 
 def _check_counts(manifest: Manifest) -> None:
-    unknown = [name for name in manifest.files if not _FILE_NAME.fullmatch(name)]
-    if unknown or manifest.prefix_bits > MAX_PREFIX_BITS:
-        raise VerificationError(f"the list's manifest names the file {unknown!r:.80}: this format has no such file")
+    if manifest.prefix_bits > MAX_PREFIX_BITS:
+        raise VerificationError(
+            f"the list's manifest has {manifest.prefix_bits} prefix bits: at most {MAX_PREFIX_BITS}"
+        )
+    names = {f"urls/{number:03x}.parquet" for number in range(1 << manifest.prefix_bits)} | _OTHER_FILES
+    unknown, missing = sorted(manifest.files.keys() - names), sorted(names - manifest.files.keys())
+    if unknown or missing:
+        raise VerificationError(
+            f"the list's manifest names the files {unknown[:3]!r:.120} too many and {missing[:3]!r:.120} too few: what "
+            "is not named would be missed"
+        )
     counts: dict[str, int] = dict.fromkeys(SCHEMAS, 0)
     for name, file in manifest.files.items():
         counts[table_of(name)] += file.count

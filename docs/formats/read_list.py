@@ -101,6 +101,8 @@ def main(folder: Path, keys: list[str]) -> None:
     fields = json.loads(manifest)
     require(fields["format"] == "heldout-exclusion-list/2")
     require(fields["canonicalisation"] == "heldout-url/1")
+    names = {f"urls/{number:03x}.parquet" for number in range(1 << fields["prefix_bits"])}
+    require(fields["files"].keys() == names | OTHERS.keys())
     entries: dict[tuple[int, str, object], dict[str, object]] = {}
     for kind, rows in read_files(folder, fields["files"]):
         if kind != "image":

@@ -1,6 +1,7 @@
 """The list's manifest: one encoding, checked counts."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,6 +34,7 @@ MANIFEST = Manifest(
         "urls/000.parquet": ListFile(b"\x02" * 32, 900, 4, b"\x05" * 32),
         "images.parquet": ListFile(b"\x03" * 32, 800, 2, b"\x06" * 32),
         "hosts.parquet": ListFile(b"\x07" * 32, 700, 1, b"\x08" * 32),
+        "prefixes.parquet": ListFile(b"\x0a" * 32, 600, 0, b"\x0b" * 32),
     },
     counts={"url": 4, "prefix": 0, "host": 1, "image": 2},
     previous=PreviousVersion(2, b"\x04" * 32),
@@ -42,7 +44,8 @@ MANIFEST = Manifest(
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
-    urls = draw(st.dictionaries(st.integers(0, 4095).map("urls/{:03x}.parquet".format), FILES, max_size=3))
+    prefix_bits = draw(st.integers(0, 2))
+    urls = {f"urls/{number:03x}.parquet": draw(FILES) for number in range(1 << prefix_bits)}
     images, prefixes, hosts = draw(FILES), draw(FILES), draw(FILES)
     version = draw(st.integers(1, 10**6))
     return Manifest(
@@ -52,7 +55,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         log=LogState(
             draw(st.text(max_size=20)), draw(st.text(max_size=20)), draw(st.integers(0, 2**60)), draw(DIGESTS)
         ),
-        prefix_bits=draw(st.integers(0, 12)),
+        prefix_bits=prefix_bits,
         files=urls | {"images.parquet": images, "prefixes.parquet": prefixes, "hosts.parquet": hosts},
         counts={
             "url": sum(file.count for file in urls.values()),
@@ -103,6 +106,20 @@ def test_manifests_with_a_wrong_field_are_refused(change: dict[str, Any]) -> Non
     fields = json.loads(format_manifest(MANIFEST)) | change
     with pytest.raises(VerificationError):
         parse_manifest(canonical_json(fields))
+
+
+@pytest.mark.parametrize("bits", [0, 3, 12])
+def test_a_manifest_names_all_files_of_its_list_and_no_other(bits: int) -> None:
+    empty = ListFile(bytes(32), 0, 0, bytes(32))
+    urls = {f"urls/{number:03x}.parquet": empty for number in range(1 << bits)}
+    whole = replace(MANIFEST, prefix_bits=bits, files=MANIFEST.files | urls, counts=MANIFEST.counts | {"url": 0})
+    assert parse_manifest(format_manifest(whole)) == whole
+    for name in (f"urls/{(1 << bits) - 1:03x}.parquet", "prefixes.parquet"):
+        files = {other: file for other, file in whole.files.items() if other != name}
+        with pytest.raises(VerificationError, match="too few"):
+            parse_manifest(format_manifest(replace(whole, files=files)))
+    with pytest.raises(VerificationError, match="too many"):
+        parse_manifest(format_manifest(replace(whole, files=whole.files | {f"urls/{1 << bits:03x}.parquet": empty})))
 
 
 def test_a_manifest_in_another_layout_is_refused() -> None:
