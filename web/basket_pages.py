@@ -218,14 +218,15 @@ def claim_request(fields: Fields, wanted: Wanted) -> ClaimRequest:
     Raises:
         InputError: nothing is left to exclude, or a field does not fit. The message is for the form.
     """
+    sites = all_of(fields, "site")[:MAX_SITES]
     chosen: list[Subject] = wanted.chosen(all_of(fields, "scope"))
-    chosen += [HostSubject(host=site) for site in all_of(fields, "site")[:MAX_SITES]]
-    if not chosen:
+    if not chosen and not sites:
         raise InputError("Nothing would be excluded: tick at least one box under \u201cWhat will be excluded\u201d.")
     contact = first_of(fields, "contact").strip()
     if not is_contact(contact):
         raise InputError(f"{contact[:80]!r} is not an e-mail address: correct it, or leave it empty.")
     try:
+        chosen += [HostSubject(host=site) for site in sites]
         return ClaimRequest.model_validate(
             {"subjects": chosen, "acting_as": first_of(fields, "acting_as") or "artist", "contact": contact or None}
         )

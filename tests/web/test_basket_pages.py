@@ -116,6 +116,14 @@ def test_a_whole_site_is_claimed_when_it_is_ticked_and_waits_for_proof(site: Tes
     assert basket(site).one("h1").text == "Your basket is empty"
 
 
+@pytest.mark.parametrize("name", ["", "a." * 200 + "example"])
+def test_a_site_whose_name_does_not_fit_is_refused_and_the_basket_stays(site: TestClient, name: str) -> None:
+    post(site, "/basket", tick(site, "/search?q=https://jane.example/art/4.png"))
+    answer = post(site, "/opt-out", [*fields(basket_form(site)), ("site", name)])
+    assert page_of(answer, 422).one("form", action="/opt-out")
+    assert len(thumbs(basket(site))) == 1
+
+
 def test_what_came_into_the_basket_meanwhile_stays(site: TestClient) -> None:
     post(site, "/basket", tick(site, "/search?q=https://jane.example/art/4.png"))
     form = fields(basket_form(site))
