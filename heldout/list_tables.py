@@ -99,7 +99,7 @@ def read_table(source: Path | bytes, name: TableName, shown: str) -> pa.Table:
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
             table = pq.ParquetFile(stream).read(columns=schema.names)
         table.validate(full=True)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: a column's name is no UTF-8
         raise VerificationError(f"{shown} cannot be read ({error}): pull the list again") from error
     if not table.schema.equals(schema):
         raise VerificationError(f"{shown} does not have the columns of its format, but {table.schema.names}")

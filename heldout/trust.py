@@ -123,7 +123,10 @@ def _load_root(data: bytes, previous: Root | None, name: str) -> Root:
     root = metadata.signed
     if previous is not None and root.version != previous.version + 1:
         raise VerificationError(f"{name} holds version {root.version}, expected {previous.version + 1}")
-    result = root.get_root_verification_result(previous, metadata.signed_bytes, metadata.signatures)
+    try:
+        result = root.get_root_verification_result(previous, metadata.signed_bytes, metadata.signatures)
+    except (RepositoryError, ValueError) as error:  # what it says cannot be brought into the form that is signed
+        raise VerificationError(f"{name} is not root metadata that can be signed: it is damaged") from error
     if not result:
         raise VerificationError(f"{name} (root version {root.version}) lacks signatures: it is damaged or forged")
     return root

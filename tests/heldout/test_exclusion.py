@@ -259,6 +259,19 @@ def test_every_altered_byte_of_a_data_file_on_disk_is_noticed_or_changes_no_entr
     assert n_noticed > 3
 
 
+def test_a_data_file_whose_columns_have_no_names_any_more_is_fetched_again(tmp_path: Path) -> None:
+    site = Site().publish([UrlRule("https://art.example/1.jpg")])
+    root = site.write_root(tmp_path)
+    pull(BASE_URL, tmp_path / "list", root=root, transport=site.transport())
+    path = data_files(tmp_path / "list")["urls/000.parquet"]
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"assurance", b"assuranc\xe5"))
+    with pytest.raises(VerificationError, match="cannot be read"):
+        ExclusionList.open(tmp_path / "list")
+    pull(BASE_URL, tmp_path / "list", transport=site.transport())
+    assert path.read_bytes() == good
+
+
 @pytest.mark.parametrize("which", range(9))
 def test_every_missing_or_cut_file_on_disk_is_noticed(pulled: Path, which: int) -> None:
     path = [*(pulled / name for name in SIGNED), *data_files(pulled).values()][which]

@@ -1,5 +1,6 @@
 """Stored TUF metadata, offline: chains of roots, and what must not pass for them."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -100,6 +101,10 @@ def test_trusted_root_signs_itself(site: Site) -> None:
     for bad in (b"", b"{}", b"[" * 10_000, site.files["list/metadata/timestamp.json"], site.root.replace(b"Z", b"X")):
         with pytest.raises(VerificationError, match=r"root\.json"):
             check_root(bad, name="root.json")
+    unsignable = json.loads(site.root)
+    unsignable["signed"]["x"] = 1.5
+    with pytest.raises(VerificationError, match="can be signed"):
+        check_root(json.dumps(unsignable).encode(), name="root.json")
     forged = site.root.replace(b'"version": 1', b'"version": 2').replace(b'"version":1', b'"version":2')
     with pytest.raises(VerificationError, match="lacks signatures"):
         check_root(forged, name="root.json")
