@@ -1,13 +1,14 @@
 """In which versions of the exclusion list a claim is, as the log tells. Takes a Session; reads only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from heldout.errors import HeldoutError
-from heldout.leaves import ListLeaf, parse_leaf
+from heldout.leaves import Leaf, ListLeaf, OptOutLeaf, StateLeaf, WithdrawLeaf, kind_of, parse_leaf
+from heldout.states import EFFECTIVE, first_state
 from registry.tables import EventRow
 from registry.versions import LoggedVersion
 
@@ -24,27 +25,66 @@ class InLists:
 
     first: LoggedVersion
     last: LoggedVersion
+    is_whole: bool
+    """Whether all of the claim was in each of them; else a part of it was, such as its pictures without its site."""
+    is_open: bool
+    """Whether the versions to come have it too."""
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Of the log, from the entry that made something of a claim count to the one that ended it (None: it counts)."""
+
+    start: int
+    end: int | None
+    is_whole: bool
 
 
 def versions_of(session: Session, claim_id: str, size_of: SizeOf) -> InLists | None:
-    """The versions made since a claim was in the log and until it was taken back; None before the first of them."""
-    kinds = dict(
-        session.execute(
-            select(EventRow.kind, func.max(EventRow.log_index))
-            .where(EventRow.claim_id == claim_id)
-            .group_by(EventRow.kind)
-        ).all()
+    """The versions since something of a claim has counted, or from when it last did; None before the first of them.
+
+    What waits for proof, is held for review or was rejected counts in no version.
+    """
+    events = session.execute(
+        select(EventRow.log_index, EventRow.payload).where(EventRow.claim_id == claim_id).order_by(EventRow.log_index)
     )
-    made, ended = kinds.get("opt-out"), kinds.get("withdraw")
-    if made is None:
+    span = _last_span((log_index, parse_leaf(payload)) for log_index, payload in events if log_index is not None)
+    if span is None:
         return None
-    listed = select(EventRow.payload).where(EventRow.kind == "list", EventRow.log_index > made)
-    if ended is not None:
-        listed = listed.where(EventRow.log_index < ended)
+    listed = select(EventRow.payload).where(EventRow.kind == "list", EventRow.log_index > span.start)
+    if span.end is not None:
+        listed = listed.where(EventRow.log_index < span.end)
     oldest = session.scalars(listed.order_by(EventRow.log_index).limit(_LOOKED_AT))
-    first = next((each for each in map(_version, oldest) if each is not None and _has(each, made, size_of)), None)
+    first = next((each for each in map(_version, oldest) if each is not None and _has(each, span.start, size_of)), None)
     newest = next(map(_version, session.scalars(listed.order_by(EventRow.log_index.desc()).limit(1))), None)
-    return None if first is None or newest is None else InLists(first, newest)
+    return None if first is None or newest is None else InLists(first, newest, span.is_whole, span.end is None)
+
+
+def _last_span(events: Iterable[tuple[int, Leaf]]) -> _Span | None:
+    span: _Span | None = None
+    counts: list[bool] = []
+    for log_index, leaf in events:
+        before = counts.copy()
+        match leaf:
+            case OptOutLeaf():
+                counts += [first_state(kind_of(subject), leaf.assurance) in EFFECTIVE for subject in leaf.subjects]
+                if leaf.part < leaf.n_parts:
+                    continue
+                before = []
+            case StateLeaf():
+                for position in range(len(counts)) if leaf.positions is None else leaf.positions:
+                    counts[position] = leaf.state in EFFECTIVE
+            case WithdrawLeaf():
+                counts = [False] * len(counts)
+        if counts == before:
+            continue
+        if not any(counts):
+            span = span and _Span(span.start, log_index, span.is_whole)
+        elif any(before):
+            span = span and _Span(span.start, None, is_whole=False)
+        else:
+            span = _Span(log_index, None, all(counts))
+    return span
 
 
 def _has(version: LoggedVersion, log_index: int, size_of: SizeOf) -> bool:

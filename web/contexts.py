@@ -225,6 +225,8 @@ class EvidencePage:
     """`/claims/{id}/evidence`: what was claimed, when, where that is proved, and how to check it."""
 
     claim: ClaimFacts
+    standing: str
+    """That it does not count, where it does not; else empty."""
     meaning: str
     """What is known of who spoke."""
     notes: list[str]

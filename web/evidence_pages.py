@@ -10,6 +10,9 @@ from heldout.checkpoint import Verifier, open_checkpoint, to_base64
 from heldout.errors import HeldoutError, NotFoundError
 from heldout.manifest import parse_manifest
 from heldout.receipts import receipt_from_json, receipt_to_json, verify_receipt
+from heldout.records import Claim, ClaimState
+from heldout.states import CLOSED
+from registry.claim_versions import InLists
 from registry.service import Registry
 from search.engine import SearchEngine
 from search.turns import in_turn
@@ -72,9 +75,10 @@ def evidence_page(registry: Registry, engine: SearchEngine, settings: Settings, 
     checkpoint = open_checkpoint(receipt.checkpoint, Verifier.parse(registry.vkey))
     return EvidencePage(
         claim=claim_facts(claim, is_logged=True),
+        standing=_standing(claim.state),
         meaning=_meaning(claim.assurance),
         notes=claim.notes,
-        in_lists=_in_lists(registry, claim_id, is_in_force=claim.state in {"in_force", "disputed"}),
+        in_lists=_in_lists(registry, claim),
         pictures=pictures_of_claim(registry, engine, claim_id),
         fingerprints=[
             (each.pdq.hex(), each.quality) for each in registry.pictures_of_claim(claim_id, limit=MAX_FINGERPRINTS)
@@ -91,6 +95,18 @@ def evidence_page(registry: Registry, engine: SearchEngine, settings: Settings, 
     )
 
 
+def _standing(state: ClaimState) -> str:
+    """What whoever reads of the declaration must know at once: that it does not count, or not yet."""
+    return {
+        "pending": gettext("It does not count yet: it waits for proof."),
+        "in_force": "",
+        "disputed": "",
+        "quarantined": gettext("It does not count for now: it is held for review."),
+        "rejected": gettext("It was rejected since, and no longer counts."),
+        "withdrawn": gettext("It was taken back since, and no longer counts."),
+    }[state]
+
+
 def _meaning(assurance: str) -> str:
     """What is known of who spoke."""
     return {
@@ -102,12 +118,17 @@ def _meaning(assurance: str) -> str:
     }[assurance]
 
 
-def _in_lists(registry: Registry, claim_id: str, *, is_in_force: bool) -> str:
-    found = registry.versions_of_claim(claim_id, lambda sha256: _log_size(registry, sha256))
+def _in_lists(registry: Registry, claim: Claim) -> str:
+    found = registry.versions_of_claim(claim.id, lambda sha256: _log_size(registry, sha256))
     if found is None:
-        return gettext("Not in a published list yet.")
+        return gettext("In no published list.") if claim.state in CLOSED else gettext("Not in a published list yet.")
+    said = _versions_in_words(found)
+    return said if found.is_whole else gettext("A part of it only. %(versions)s", versions=said)
+
+
+def _versions_in_words(found: InLists) -> str:
     first, last = found.first, found.last
-    if is_in_force:
+    if found.is_open:
         return gettext(
             "In every version from %(first)s (%(day)s) on; the newest is %(last)s (%(last_day)s).",
             first=count(first.version),

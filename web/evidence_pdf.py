@@ -72,6 +72,13 @@ class _Sheet(FPDF):
         self.multi_cell(0, size * 0.5, text, new_x=XPos.LMARGIN, new_y=YPos.NEXT, align="L")
         self.ln(1.2)
 
+    def strong_block(self, text: str) -> None:
+        """A paragraph not to be missed."""
+        self.set_font("Sans", "B", 12)
+        self.set_text_color(*INK)
+        self.multi_cell(0, 6, text, new_x=XPos.LMARGIN, new_y=YPos.NEXT, align="L")
+        self.ln(1.2)
+
     def fact(self, name: str, value: str) -> None:
         """A line of a name and what it is."""
         self.set_font("Sans", size=10.5)
@@ -94,6 +101,8 @@ def make_pdf(page: EvidencePage, pictures: Sequence[Picture], *, now: datetime) 
     sheet.add_page()
     sheet.title_line(title)
     sheet.text_block(summary(page), size=12)
+    if page.standing:
+        sheet.strong_block(page.standing)
     _print_pictures(sheet, pictures)
 
     sheet.heading(gettext("What was said, and when"))

@@ -29,6 +29,11 @@ def pdf_text(site: TestClient, claim: str, **headers: str) -> str:
     return "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(answer.content)).pages)
 
 
+def rows_of(site: TestClient, claim: str) -> dict[str, str]:
+    page = page_of(site.get(f"{claim}/evidence", headers=HTML))
+    return {row.one("dt").text: row.one("dd").text for row in page.one("dl", class_="facts").all("div")}
+
+
 def publish(settings: Settings) -> int:
     with Registry(settings.state_dir) as registry:
         return registry.publish().version
@@ -38,8 +43,7 @@ def test_the_sheet_says_what_was_claimed_when_and_where_that_is_proved(
     site: TestClient, claim: str, settings: Settings
 ) -> None:
     version = publish(settings)
-    page = page_of(site.get(f"{claim}/evidence", headers=HTML))
-    rows = {row.one("dt").text: row.one("dd").text for row in page.one("dl", class_="facts").all("div")}
+    page, rows = page_of(site.get(f"{claim}/evidence", headers=HTML)), rows_of(site, claim)
     receipt = site.get(f"/v1/receipts/{claim.rpartition('/')[2]}").json()
     assert rows["Made by"].startswith("the artist\u2019s estate or heir")
     assert "nobody has checked" in rows["Made by"]
@@ -89,7 +93,40 @@ def test_a_claim_that_was_taken_back_names_the_versions_it_was_in(
     publish(settings)
     page = page_of(site.get(f"{claim}/evidence", headers=HTML))
     assert f"In version {version} (" in page.text
-    assert "taken back" in page.text
+    assert "It was taken back since, and no longer counts." in page.text
+    assert "It was taken back since" in pdf_text(site, claim)
+
+
+def test_a_claim_that_was_taken_back_before_any_list_is_in_none(
+    site: TestClient, claim: str, settings: Settings
+) -> None:
+    with Registry(settings.state_dir) as registry:
+        registry.withdraw(claim.rpartition("/")[2], reason="by-claimant")
+    publish(settings)
+    assert rows_of(site, claim)["In the exclusion list"] == "In no published list."
+
+
+def test_what_waits_for_proof_is_in_no_list_until_it_is_proved(site: TestClient, settings: Settings) -> None:
+    number = site.post("/v1/claims", json={"subjects": [{"kind": "host", "host": "jane.example"}]}).json()["id"]
+    publish(settings)
+    assert rows_of(site, f"/claims/{number}")["In the exclusion list"] == "Not in a published list yet."
+    assert "It does not count yet: it waits for proof." in site.get(f"/claims/{number}/evidence").text
+    with Registry(settings.state_dir) as registry:
+        registry.raise_assurance(number, "host", reason="dns-txt")
+    version = publish(settings)
+    assert rows_of(site, f"/claims/{number}")["In the exclusion list"].startswith(f"In every version from {version} ")
+
+
+def test_a_list_with_a_part_of_a_claim_is_not_said_to_have_all_of_it(site: TestClient, settings: Settings) -> None:
+    subjects = [{"kind": "url", "url": "https://jane.example/holiday.jpg"}, {"kind": "host", "host": "jane.example"}]
+    number = site.post("/v1/claims", json={"subjects": subjects}).json()["id"]
+    version = publish(settings)
+    said = f"A part of it only. In every version from {version} "
+    assert rows_of(site, f"/claims/{number}")["In the exclusion list"].startswith(said)
+    with Registry(settings.state_dir) as registry:
+        registry.raise_assurance(number, "host", reason="dns-txt")
+    publish(settings)
+    assert rows_of(site, f"/claims/{number}")["In the exclusion list"].startswith(said)
 
 
 def test_it_is_in_the_readers_language(site: TestClient, claim: str) -> None:
