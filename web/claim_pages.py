@@ -5,18 +5,19 @@ from typing import Literal
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from heldout.checkpoint import Verifier, open_checkpoint, to_base64
 from heldout.errors import HeldoutError, NotFoundError
 from heldout.receipts import receipt_from_json, verify_receipt
 from heldout.records import Claim
+from heldout.states import CLOSED
 from web.claim_pictures import pictures_of_claim
 from web.contexts import ClaimFacts, ClaimPage, DonePage
 from web.deps import EngineDep, MailerDep, PagesDep, RegistryDep, SettingsDep
 from web.dispute_words import dispute_box
 from web.visitors import VisitorDep
-from web.words import gettext, gettext_noop, ngettext
+from web.words import count, gettext, gettext_noop, ngettext
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +57,11 @@ def done(
     visitor: VisitorDep,
     mailer: MailerDep,
     secret: str = "",
-) -> HTMLResponse:
-    """It is recorded; what comes next."""
+) -> Response:
+    """It is recorded; what comes next. Opened again after it was taken back, it is the page that says so."""
     claim = registry.claim(claim_id)
+    if claim.state in CLOSED:
+        return RedirectResponse(claim_href(claim_id, "manage", secret or None), status_code=303)
     try:
         registry.receipt(claim_id)
     except HeldoutError as error:  # a log that fails does not undo what is recorded
@@ -149,7 +152,7 @@ def state_in_words(claim: Claim) -> str:
     """The state of a claim or, where its subjects differ, of how many."""
     if len(claim.subject_states) < 2:
         return gettext(STATES[claim.state])
-    return ", ".join(f"{n:,} {gettext(STATES[state])}" for state, n in claim.subject_states.items())
+    return ", ".join(f"{count(n)} {gettext(STATES[state])}" for state, n in claim.subject_states.items())
 
 
 def covered_in_words(claim: Claim) -> str:

@@ -140,6 +140,20 @@ def test_a_claim_that_was_taken_back_says_so(site: TestClient, settings: Setting
     assert page.all("p", class_="stamp") == []
     assert "taken back" in page.one("dl", class_="facts").text
     assert len([row for row in page.one("aside").all("dt") if row.text == "Entry"]) == 2
+    assert page.one("h1").text == "This opt-out was taken back"
+
+
+def test_the_page_of_what_was_recorded_does_not_outlive_it(site: TestClient, settings: Settings) -> None:
+    form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
+    done = post(site, "/opt-out", fields(form)).headers["location"]
+    assert page_of(site.get(done, headers=HTML)).one("h1").text == "Your opt-out is recorded"
+    with Registry(settings.state_dir) as registry:
+        registry.withdraw(done.removeprefix("/claims/").partition("/done")[0], reason="by-claimant")
+    answer = site.get(done, headers=HTML)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == done.replace("/done", "/manage")
+    page = page_of(site.get(answer.headers["location"], headers=HTML))
+    assert page.one("h1").text == "This opt-out was taken back"
 
 
 def test_a_form_sent_twice_is_one_claim(site: TestClient) -> None:
