@@ -29,6 +29,12 @@ MAX_BYTES: Final = 8_000_000
 MAX_PER_CLIENT: Final = 30
 """New ones in `LIMIT_SPAN`, per network address."""
 LIMIT_SPAN: Final = timedelta(hours=1)
+MAX_BYTES_PER_CLIENT: Final = 100_000_000
+"""Of what was changed within `BYTES_SPAN`, as it is stored, in baskets begun from one network address: a hundred of
+10,000 pictures. Else one address fills the disk."""
+BYTES_SPAN: Final = timedelta(days=1)
+SMALL_BYTES: Final = 100_000
+"""Baskets up to this are taken all the same, so that a neighbour who fills the disk keeps nobody from a few hundred."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
@@ -66,7 +72,7 @@ class Baskets:
 
         Raises:
             InputError: the id is not one, or the new content is over `MAX_BYTES`.
-            TooOftenError: too many new baskets from there.
+            TooOftenError: too many new baskets from there, or too much in them.
         """
         if not _ID.fullmatch(basket_id):
             raise InputError("this is no basket's id: start a new one")
@@ -78,6 +84,8 @@ class Baskets:
             if len(changed) > MAX_BYTES:
                 raise InputError(f"the basket is full: {len(changed):,} bytes are over {MAX_BYTES:,}")
             sealed = _box(basket_id).encrypt(zlib.compress(changed))
+            if len(sealed) > max(SMALL_BYTES, 0 if row is None else len(row.sealed)):
+                _check_not_too_much(session, client if row is None else row.client, sealed, _digest(basket_id), now)
             if row is None:
                 _check_not_too_often(session, client, now)
                 session.add(
@@ -103,6 +111,19 @@ def _check_not_too_often(session: Session, client: bytes, now: datetime) -> None
         raise TooOftenError(
             "too many new baskets were begun from your network: try again in an hour",
             retry_after_s=int(LIMIT_SPAN.total_seconds()),
+        )
+
+
+def _check_not_too_much(session: Session, client: bytes, sealed: bytes, id_sha256: bytes, now: datetime) -> None:
+    others = select(func.sum(func.length(BasketRow.sealed))).where(
+        BasketRow.client == client,
+        BasketRow.id_sha256 != id_sha256,
+        BasketRow.expires_at > now + BASKET_LIFE - BYTES_SPAN,
+    )
+    if (session.scalars(others).one() or 0) + len(sealed) > MAX_BYTES_PER_CLIENT:
+        raise TooOftenError(
+            "too much was put into baskets from your network today: opt out what is in yours, or go on tomorrow",
+            retry_after_s=int(BYTES_SPAN.total_seconds()),
         )
 
 

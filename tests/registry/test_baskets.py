@@ -1,5 +1,6 @@
 """Baskets: kept until they are old, sealed, changed by one at a time."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -7,7 +8,14 @@ import pytest
 from sqlalchemy import select
 
 from heldout.errors import InputError, TooOftenError
-from registry.baskets import BASKET_LIFE, MAX_BYTES, MAX_PER_CLIENT, Baskets, new_basket_id
+from registry.baskets import (
+    BASKET_LIFE,
+    MAX_BYTES,
+    MAX_BYTES_PER_CLIENT,
+    MAX_PER_CLIENT,
+    Baskets,
+    new_basket_id,
+)
 from registry.db import make_engine, make_sessions, transaction
 from registry.service import Registry
 from registry.tables import BasketRow
@@ -83,3 +91,20 @@ def test_one_network_address_begins_so_many_an_hour(baskets: Baskets, clock: Clo
     baskets.change(new_basket_id(), lambda _: b"castle", client=b"\1" * 32)
     clock.now += timedelta(hours=1)
     baskets.change(new_basket_id(), lambda _: b"castle", client=CLIENT)
+
+
+def test_one_network_address_fills_so_much_a_day_and_small_baskets_beside(baskets: Baskets, clock: Clock) -> None:
+    much = os.urandom(MAX_BYTES - 1_000_000)  # does not get smaller when it is packed
+    ids = [new_basket_id() for _ in range(MAX_BYTES_PER_CLIENT // (len(much) * 4 // 3))]
+    for basket_id in ids:
+        baskets.change(basket_id, lambda _: much, client=CLIENT)
+    with pytest.raises(TooOftenError, match="too much"):
+        baskets.change(new_basket_id(), lambda _: much, client=CLIENT)
+    small = new_basket_id()
+    baskets.change(small, lambda _: b"castle", client=CLIENT)
+    with pytest.raises(TooOftenError, match="too much"):
+        baskets.change(small, lambda _: much, client=b"\1" * 32)  # begun here
+    baskets.change(ids[0], lambda _: much[:-1_000_000], client=CLIENT)  # less is never too much
+    baskets.change(new_basket_id(), lambda _: much, client=b"\1" * 32)
+    clock.advance(days=1)
+    baskets.change(small, lambda _: much, client=CLIENT)
