@@ -141,6 +141,20 @@ def test_links_are_limited_per_address_and_per_client_for_an_hour(registry: Regi
     assert link(registry, "q@mail.example", client=b"\xff" * 32)
 
 
+def test_links_asked_for_in_anothers_name_do_not_keep_them_from_signing_in(registry: Registry, clock: Clock) -> None:
+    theirs = [link(registry, client=bytes([i]) * 32) or "" for i in range(MAX_LINKS_PER_EMAIL)]
+    assert link(registry, client=b"\xfe" * 32) is None  # the mails are there, and each of them works
+    registry.accounts.use_link(theirs[0])
+    mine = link(registry, client=b"\xfe" * 32)
+    assert mine is not None
+    assert link(registry, client=b"\xfe" * 32) is None
+    clock.now += LINK_LIFE  # within the hour, but none of them works any more
+    with pytest.raises(AccessError):
+        registry.accounts.use_link(mine)
+    assert link(registry, client=b"\xfe" * 32)
+    assert link(registry, client=b"\xfe" * 32) is None
+
+
 def test_links_that_have_ended_are_forgotten(registry: Registry, sessions: Sessions, clock: Clock) -> None:
     link(registry)
     clock.now += LIMIT_SPAN + timedelta(seconds=1)
