@@ -101,7 +101,8 @@ def _used(session: Session, who: bytes, what: str, now: datetime) -> tuple[int, 
     old = select(UseRow.id).where(UseRow.at <= now - SPAN).limit(MAX_DROPPED).with_for_update(skip_locked=True)
     session.execute(delete(UseRow).where(UseRow.id.in_(session.scalars(old).all())))  # what others drop is theirs
     query = select(func.count(), func.sum(UseRow.n), func.min(UseRow.at))
-    n, total, oldest = session.execute(query.where(UseRow.who == who, UseRow.what == what)).one()
+    is_counted = (UseRow.who == who) & (UseRow.what == what) & (UseRow.at > now - SPAN)
+    n, total, oldest = session.execute(query.where(is_counted)).one()
     return n, total or 0, oldest
 
 

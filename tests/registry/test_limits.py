@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from heldout.errors import TooOftenError
 from registry.db import transaction
-from registry.limits import REFUSE_FACTOR, Limits
+from registry.limits import MAX_DROPPED, REFUSE_FACTOR, Limits
 from registry.service import Registry
 from registry.tables import UseRow
 from tests.registry.builders import ORIGIN, Clock, host, request, url
@@ -112,3 +112,11 @@ def test_what_was_counted_is_forgotten_after_a_day_and_with_the_account(small: R
     small.submit(request(url("c")), client=ELSEWHERE)
     with transaction(small._sessions) as session:
         assert [row.who for row in session.scalars(select(UseRow))] == [ELSEWHERE]
+
+
+def test_old_claims_do_not_count_even_before_they_are_forgotten(small: Registry, clock: Clock) -> None:
+    with transaction(small._sessions) as session:
+        session.add_all(UseRow(who=ELSEWHERE, what="claim", n=1, at=clock.now) for _ in range(MAX_DROPPED))
+        session.add_all(UseRow(who=HERE, what="claim", n=1, at=clock.now) for _ in range(REFUSE_FACTOR * 3))
+    clock.advance(days=1, seconds=1)
+    assert small.submit(request(url("a")), client=HERE).state == "in_force"
