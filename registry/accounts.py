@@ -137,9 +137,7 @@ class Accounts:
             session.get(AccountRow, account_id, with_for_update=True)
             account = _account(session, account_id)
             claims = sorted(session.scalars(select(ClaimantRow.claim_id).where(ClaimantRow.account_id == account_id)))
-            disputed = select(DisputeRow.claim_id).where(
-                DisputeRow.account_id == account_id, DisputeRow.state == "open"
-            )
+            disputed = select(DisputeRow.claim_id).where(DisputeRow.account_id == account_id)
             for claim_id in sorted({*claims, *session.scalars(disputed)}):  # in one order: nobody waits in a circle
                 locked_claim(session, claim_id)
             forget_disputer(session, account_id, now=self._clock())

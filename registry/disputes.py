@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -25,7 +25,7 @@ from registry.dispute_positions import disputable, disputed_positions
 from registry.dispute_records import decisions_on, dispute_record, positions_of
 from registry.limits import Limits, check_dispute
 from registry.notices import owe
-from registry.tables import ClaimantRow, ClaimRow, DisputeRow, SubjectRow
+from registry.tables import ClaimantRow, ClaimRow, DisputeRow, ReviewRow, SubjectRow
 from registry.transitions import change_state
 
 MAX_OPEN: Final = 20
@@ -272,7 +272,10 @@ def page_of(
 
 
 def forget_disputer(session: Session, account_id: str, *, now: datetime) -> None:
-    """Take back an account's open disputes, and erase what it said in all of them. Their claims are locked already."""
+    """Take back an account's open disputes, and erase what it said, and was told, in all of them.
+
+    Their claims are locked already.
+    """
     rows = session.scalars(
         select(DisputeRow).where(DisputeRow.account_id == account_id).order_by(DisputeRow.claim_id, DisputeRow.id)
     ).all()
@@ -280,6 +283,7 @@ def forget_disputer(session: Session, account_id: str, *, now: datetime) -> None
         if row.state == "open":
             withdraw_dispute(session, row.id, now=now)
         row.statement = row.account_id = None
+        session.execute(update(ReviewRow).where(ReviewRow.dispute_id == row.id).values(reason=None))
     session.flush()
 
 

@@ -13,7 +13,7 @@ from registry.db import transaction
 from registry.disputes import MAX_REFUSED
 from registry.limits import Limits
 from registry.service import Registry
-from registry.tables import DisputeRow, EventRow
+from registry.tables import DisputeRow, EventRow, ReviewRow
 from registry.transitions import lower_assurance
 from tests.registry.builders import ORIGIN, Clock, host, image, prefix, request, sample, url
 from tests.registry.parties import ANSWER, STATEMENT, account, check_replay, claimed, codes, disputed, states
@@ -292,7 +292,7 @@ def test_forgetting_a_disputer_takes_the_dispute_back_and_erases_what_was_said(
 ) -> None:
     claim, done = claimed(registry), claimed(registry)
     decided = disputed(registry, done, jane)
-    registry.reviewing.decide_dispute(decided.id, "refuse", reason="There is nothing to it.")
+    registry.reviewing.decide_dispute(decided.id, "refuse", reason="Jane Doe has sold it.")
     made = disputed(registry, claim, jane)
     assert STATEMENT in str(registry.accounts.export(jane))
     registry.delete_account(jane, withdraw_claims=False)
@@ -301,6 +301,7 @@ def test_forgetting_a_disputer_takes_the_dispute_back_and_erases_what_was_said(
     assert states(registry, claim) == ["in_force"] * 3
     with transaction(registry._sessions) as session:
         assert [(row.statement, row.account_id) for row in session.scalars(select(DisputeRow))] == [(None, None)] * 2
+        assert session.scalars(select(ReviewRow.reason)).all() == [None]
     if database_url.startswith("sqlite"):
         assert STATEMENT.encode() not in Path(database_url.removeprefix("sqlite:///")).read_bytes()
     check_replay(registry)
