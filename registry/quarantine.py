@@ -141,7 +141,11 @@ def release_pictures(
 
 
 def hold_pictures(session: Session, pictures: Collection[bytes], *, reason: Reason, now: datetime) -> None:
-    """Note that these are nobody's: new claims of them are held at once."""
+    """Note that these are nobody's: new claims of them are held at once.
+
+    Not for pictures that were held for the quality their claimant gave: anybody can say that another's work is plain.
+    What really is gives that quality whenever it is claimed.
+    """
     for pdq in sorted(pictures):
         if session.get(CommonPictureRow, pdq) is None:
             session.add(CommonPictureRow(pdq=pdq, n_domains=0, reason=reason, seen_at=now))

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final, Literal, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from heldout.errors import AccessError, ConflictError, InputError
@@ -23,7 +23,7 @@ from registry.dispute_records import positions_of
 from registry.disputes import close, free, in_states, locked_dispute
 from registry.evidence import shown_by_proofs
 from registry.notices import owe
-from registry.quarantine import hold_pictures, release_pictures
+from registry.quarantine import MIN_CLAIM_QUALITY, hold_pictures, release_pictures
 from registry.tables import ClaimantRow, ClaimRow, DisputeRow, ReviewRow, SubjectRow
 from registry.transitions import change_state, lower_assurance, raise_assurance
 
@@ -58,13 +58,13 @@ def decide_dispute(
 
     Raises:
         NotFoundError: no such dispute.
-        AccessError: the reviewer is one of the two sides.
+        AccessError: the reviewer is one of the two sides, or claims something of it too.
         ConflictError: it is in another state by now, was taken back, or the claimant may still answer.
         InputError: the reason is missing.
     """
     row = locked_dispute(session, dispute_id)
     said = _reason(reason)
-    _check_is_impartial(session, row.claim_id, reviewer, [row])
+    _check_is_impartial(session, row.claim_id, reviewer)
     if row.state in {"withdrawn", "moot"}:
         raise ConflictError(f"dispute {row.id} was taken back or is moot: there is nothing to decide")
     if row.state != seen or row.state == STATE_AFTER[outcome]:
@@ -116,16 +116,13 @@ def decide_claim(
 
     Raises:
         NotFoundError: no such claim.
-        AccessError: it is the reviewer's own, or one that the reviewer disputes.
+        AccessError: it is the reviewer's own, one that the reviewer has disputed, or they claim something of it too.
         ConflictError: the claim was withdrawn, or decided about meanwhile.
         InputError: the reason is missing, or there is nothing to decide so.
     """
     claim = locked_claim(session, claim_id)
     said = _reason(reason)
-    open_disputes = session.scalars(
-        select(DisputeRow).where(DisputeRow.claim_id == claim_id, DisputeRow.state == "open")
-    ).all()
-    _check_is_impartial(session, claim_id, reviewer, open_disputes)
+    _check_is_impartial(session, claim_id, reviewer)
     if claim.state == "withdrawn":
         raise ConflictError(f"claim {claim_id} was withdrawn: nothing about it can be decided any more")
     if seen is not None and seen != newest_review(session, claim_id):
@@ -196,7 +193,8 @@ def _reject(session: Session, claim_id: str, positions: Collection[int] | None, 
     reasons = why(session, claim_id, len(_positions_in(session, claim_id)))
     for code in ("too-many-hosts", "too-plain"):
         pictures = {at for at in held & rejected if reasons[at] == code}
-        hold_pictures(session, _pdq(session, claim_id, pictures), reason=code, now=now)
+        found = _pdq(session, claim_id, pictures, min_quality=MIN_CLAIM_QUALITY)
+        hold_pictures(session, found, reason=code, now=now)
     if rejected:
         change_state(session, claim_id, "rejected", reason="review", now=now, positions=rejected)
     return rejected
@@ -251,9 +249,9 @@ def _positions_in(session: Session, claim_id: str) -> list[int]:
     return list(session.scalars(select(SubjectRow.position).where(SubjectRow.claim_id == claim_id)))
 
 
-def _pdq(session: Session, claim_id: str, positions: Collection[int]) -> set[bytes]:
+def _pdq(session: Session, claim_id: str, positions: Collection[int], *, min_quality: int = 0) -> set[bytes]:
     query = select(SubjectRow.position, SubjectRow.pdq).where(
-        SubjectRow.claim_id == claim_id, SubjectRow.kind == "image"
+        SubjectRow.claim_id == claim_id, SubjectRow.kind == "image", SubjectRow.quality >= min_quality
     )
     return {pdq for at, pdq in session.execute(query) if at in positions and pdq is not None}
 
@@ -266,12 +264,24 @@ def _reason(text: str) -> str:
     return said
 
 
-def _check_is_impartial(session: Session, claim_id: str, reviewer: str | None, disputes: Sequence[DisputeRow]) -> None:
+def _check_is_impartial(session: Session, claim_id: str, reviewer: str | None) -> None:
+    """Refuse a side of the case: whose claim it is, who ever disputed it, who claims something of it too."""
     if reviewer is None:
         return
     owner = session.get_one(ClaimantRow, claim_id, populate_existing=True).account_id
-    if reviewer in {owner, *(row.account_id for row in disputes)}:
+    disputers = select(DisputeRow.account_id).where(DisputeRow.claim_id == claim_id)
+    if reviewer in {owner, *session.scalars(disputers)} or _claims_too(session, claim_id, reviewer):
         raise AccessError("this is your own claim or dispute: another reviewer decides it")
+
+
+def _claims_too(session: Session, claim_id: str, account_id: str) -> bool:
+    theirs = select(ClaimantRow.claim_id).where(ClaimantRow.account_id == account_id)
+    is_shared = [
+        name.in_(select(name).where(SubjectRow.claim_id.in_(theirs), name.is_not(None)).scalar_subquery())
+        for name in (SubjectRow.digest, SubjectRow.rule, SubjectRow.pdq)
+    ]
+    shared = select(SubjectRow.id).where(SubjectRow.claim_id == claim_id, or_(*is_shared))
+    return session.scalars(shared.limit(1)).first() is not None
 
 
 def _note(

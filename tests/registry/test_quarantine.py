@@ -139,6 +139,13 @@ def test_a_file_with_next_to_nothing_in_it_is_held_when_it_is_claimed(
         assert states(registry, claimed(registry, image("blank", quality=quality))) == ["in_force"]
 
 
+def test_a_work_is_not_held_because_somebody_else_called_it_plain(registry: Registry) -> None:
+    bomb = claimed(registry, image("work", quality=MIN_CLAIM_QUALITY - 1))
+    registry.reviewing.decide_claim(bomb.id, "reject", reason=REASON)
+    assert states(registry, claimed(registry, image("work"))) == ["in_force"]
+    assert states(registry, claimed(registry, image("work", quality=MIN_CLAIM_QUALITY - 1))) == ["quarantined"]
+
+
 def test_a_rebuilt_registry_does_not_hold_again_what_was_released(registry: Registry) -> None:
     claim = claimed(registry, image("famous"))
     scan(registry, "1", famous=MANY)

@@ -165,6 +165,24 @@ def test_nobody_decides_what_is_their_own(registry: Registry, jane: str, ota: st
         assert session.scalars(select(ReviewRow.account_id)).all() == [third]
 
 
+def test_nobody_decides_what_they_disputed_once_or_claim_themselves(
+    registry: Registry, jane: str, ota: str, clock: Clock
+) -> None:
+    claim = claimed(registry)
+    registry.disputing.withdraw(disputed(registry, claim, jane).id, account_id=jane)
+    registry.submit(request(image("c"), url("z"), preference="train-ai=y"), account_id=ota)
+    other = disputed(registry, claim, account(registry, "third@mail.example"))
+    clock.advance(days=30)
+    for reviewer in (jane, ota):
+        with pytest.raises(AccessError, match="your own"):
+            registry.reviewing.decide_claim(claim.id, "reject", reason=REASON, reviewer=reviewer)
+        with pytest.raises(AccessError, match="your own"):
+            registry.reviewing.decide_dispute(other.id, "uphold", reason=REASON, reviewer=reviewer)
+    assert states(registry, claim) == ["disputed"] * 3
+    unrelated = claimed(registry, url("elsewhere"))
+    registry.reviewing.decide_claim(unrelated.id, "quarantine", reason=REASON, reviewer=ota)
+
+
 def test_a_reviewers_words_are_not_in_the_log(registry: Registry, jane: str) -> None:
     claim = claimed(registry)
     made = disputed(registry, claim, jane)
