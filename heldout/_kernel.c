@@ -11,8 +11,9 @@
  * It reads hostile bytes: every index is checked against the length given, nothing is allocated per row, and the only
  * buffer written besides the caller's is a fixed arena of the thread's.
  *
- * SHA-256 is FIPS 180-4; on x86 with the SHA extensions two messages are hashed at a time, since one alone waits on the
- * latency of its own rounds.
+ * Keys are made, hashed and matched some hundred at a time. SHA-256 is FIPS 180-4. On x86 with the SHA extensions two
+ * messages are hashed at a time, since one alone waits on the latency of its own rounds; with AVX-512 sixteen, and bytes
+ * are told apart 64 at a time. Which of these there are is found out at import; the portable code gives the same.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -22,14 +23,27 @@
 #include <string.h>
 
 #if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
-#define HAVE_SHA_X86 1
+#define HAVE_X86 1
 #include <cpuid.h>
 #include <immintrin.h>
 #endif
 
+#if defined(__GNUC__) || defined(__clang__)
+#define INLINE static inline __attribute__((always_inline))
+#define lowest_bit(bits) ((size_t)__builtin_ctzll(bits))
+#else
+#define INLINE static inline
+static inline size_t lowest_bit(uint64_t bits)
+{
+    size_t i = 0;
+    while (!(bits >> i & 1)) i++;
+    return i;
+}
+#endif
+
 enum { DONE = 0, NEEDS_REFERENCE = 1, IS_NULL = 2 };
 
-#define INTERFACE 2 /* what heldout/kernel.py asks for: an older build left in a checkout is not used */
+#define INTERFACE 3 /* what heldout/kernel.py asks for: an older build left in a checkout is not used */
 
 #define MAX_PLAIN 4096 /* bytes of an address; longer ones are rare enough for the reference */
 #define MAX_KEY (3 * MAX_PLAIN) /* bytes of its key, were every byte percent-encoded; far below the reference's limit */
@@ -75,9 +89,11 @@ static void sha256_block(uint32_t h[8], const uint8_t *p)
     for (int i = 0; i < 8; i++) h[i] += v[i];
 }
 
-/* A message padded in place: the arena has room for 9 + 63 more bytes. */
+#define SLACK 128 /* bytes that may be written behind a key: its padding, or the rest of a vector */
+
 typedef struct {
-    uint8_t bytes[MAX_KEY + 128];
+    uint8_t *bytes;  /* a key, padded; room for MAX_KEY + SLACK */
+    uint64_t dots;   /* where its host has some: bit i for byte i; of hosts of up to 64 bytes */
     size_t length;   /* of the key */
     size_t n_host;   /* of its host, where the key has no port */
     size_t n_blocks; /* 64-byte blocks after padding */
@@ -89,8 +105,8 @@ static void pad(message *m)
     uint64_t bits = (uint64_t)m->length * 8;
     m->n_blocks = (m->length + 9 + 63) / 64;
     size_t end = m->n_blocks * 64;
+    memset(m->bytes + m->length, 0, 72); /* the most there is to fill: a length known here costs no call */
     m->bytes[m->length] = 0x80;
-    memset(m->bytes + m->length + 1, 0, end - m->length - 1 - 8);
     for (int i = 0; i < 8; i++) m->bytes[end - 1 - i] = (uint8_t)(bits >> (8 * i));
 }
 
@@ -102,7 +118,7 @@ static uint64_t first64_portable(const message *m)
     return (uint64_t)h[0] << 32 | h[1];
 }
 
-#ifdef HAVE_SHA_X86
+#ifdef HAVE_X86
 static int has_sha_x86(void)
 {
     unsigned a, b, c, d;
@@ -183,11 +199,11 @@ TARGET_SHA static void hash_x86(const message *a, const message *b, uint64_t *ou
 }
 #endif
 
-static int use_sha_x86; /* set once, at import */
+static int use_sha_x86, use_wide; /* set at import */
 
 static void hash_pair(const message *a, const message *b, uint64_t *out)
 {
-#ifdef HAVE_SHA_X86
+#ifdef HAVE_X86
     if (use_sha_x86) {
         hash_x86(a, b, out);
         return;
@@ -197,10 +213,104 @@ static void hash_pair(const message *a, const message *b, uint64_t *out)
     if (b) out[b->row] = first64_portable(b);
 }
 
+#define LANES 16
+#define MAX_WIDE_BLOCKS 8 /* longer keys are rare */
+
+#ifdef HAVE_X86
+static int has_wide(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("bmi2");
+}
+
+#define TARGET_WIDE __attribute__((target("avx512f,avx512bw,bmi,bmi2")))
+
+/* Word i of lane l from word l of lane i. */
+TARGET_WIDE static inline void transpose(__m512i w[LANES])
+{
+    __m512i u[LANES];
+    for (int q = 0; q < LANES; q += 4) { /* 4 x 4 words */
+        __m512i low = _mm512_unpacklo_epi32(w[q], w[q + 1]), high = _mm512_unpackhi_epi32(w[q], w[q + 1]);
+        __m512i low2 = _mm512_unpacklo_epi32(w[q + 2], w[q + 3]), high2 = _mm512_unpackhi_epi32(w[q + 2], w[q + 3]);
+        u[q] = _mm512_unpacklo_epi64(low, low2);
+        u[q + 1] = _mm512_unpackhi_epi64(low, low2);
+        u[q + 2] = _mm512_unpacklo_epi64(high, high2);
+        u[q + 3] = _mm512_unpackhi_epi64(high, high2);
+    }
+    for (int j = 0; j < 4; j++) { /* 4 x 4 of those */
+        __m512i even = _mm512_shuffle_i32x4(u[j], u[j + 4], 0x88), odd = _mm512_shuffle_i32x4(u[j], u[j + 4], 0xdd);
+        __m512i even2 = _mm512_shuffle_i32x4(u[j + 8], u[j + 12], 0x88);
+        __m512i odd2 = _mm512_shuffle_i32x4(u[j + 8], u[j + 12], 0xdd);
+        w[j] = _mm512_shuffle_i32x4(even, even2, 0x88);
+        w[j + 4] = _mm512_shuffle_i32x4(odd, odd2, 0x88);
+        w[j + 8] = _mm512_shuffle_i32x4(even, even2, 0xdd);
+        w[j + 12] = _mm512_shuffle_i32x4(odd, odd2, 0xdd);
+    }
+}
+
+/* Three-operand logic by its truth table. */
+#define XOR3(a, b, c) _mm512_ternarylogic_epi32(a, b, c, 0x96)
+#define CHOOSE(e, f, g) _mm512_ternarylogic_epi32(e, f, g, 0xca)
+#define MAJORITY(a, b, c) _mm512_ternarylogic_epi32(a, b, c, 0xe8)
+#define ADD _mm512_add_epi32
+#define ROTR _mm512_ror_epi32
+
+/* Digests of n messages, 1 to LANES, as many lanes of each register. A message that is shorter than the longest stands
+ * still for the rest. */
+TARGET_WIDE static void hash_wide(const message *const *messages, int n, uint64_t *out)
+{
+    const __m512i swap = _mm512_broadcast_i32x4(_mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL));
+    const message *lane[LANES];
+    uint32_t n_blocks[LANES], first[LANES], second[LANES], most = 0;
+    __m512i h[8], v[8], w[LANES];
+    for (int l = 0; l < LANES; l++) {
+        lane[l] = messages[l < n ? l : 0];
+        n_blocks[l] = (uint32_t)lane[l]->n_blocks;
+        if (n_blocks[l] > most) most = n_blocks[l];
+    }
+    for (int k = 0; k < 8; k++) h[k] = _mm512_set1_epi32((int)H0[k]);
+    for (uint32_t block = 0; block < most; block++) {
+        for (int l = 0; l < LANES; l++) {
+            const uint32_t at = block < n_blocks[l] ? block : n_blocks[l] - 1;
+            w[l] = _mm512_shuffle_epi8(_mm512_loadu_si512(lane[l]->bytes + 64 * (size_t)at), swap);
+        }
+        transpose(w);
+        for (int k = 0; k < 8; k++) v[k] = h[k];
+        for (int turn = 0; turn < 4; turn++) {
+            /* Unrolled, so that what stands where is settled here: the eight variables move on by one each round. */
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++) {
+#define V(k) v[((k) - i) & 7]
+                if (turn) {
+                    const __m512i near = w[(i + 1) & 15], far = w[(i + 14) & 15];
+                    w[i] = ADD(ADD(w[i], w[(i + 9) & 15]),
+                               ADD(XOR3(ROTR(near, 7), ROTR(near, 18), _mm512_srli_epi32(near, 3)),
+                                   XOR3(ROTR(far, 17), ROTR(far, 19), _mm512_srli_epi32(far, 10))));
+                }
+                const __m512i e = V(4), a = V(0);
+                const __m512i given = ADD(ADD(V(7), w[i]), _mm512_set1_epi32((int)K[16 * turn + i]));
+                const __m512i t1 = ADD(ADD(given, CHOOSE(e, V(5), V(6))), XOR3(ROTR(e, 6), ROTR(e, 11), ROTR(e, 25)));
+                const __m512i t2 = ADD(MAJORITY(a, V(1), V(2)), XOR3(ROTR(a, 2), ROTR(a, 13), ROTR(a, 22)));
+                V(3) = ADD(V(3), t1);
+                V(7) = ADD(t1, t2);
+#undef V
+            }
+        }
+        const __mmask16 going_on =
+            _mm512_cmpgt_epu32_mask(_mm512_loadu_si512(n_blocks), _mm512_set1_epi32((int)block));
+        for (int k = 0; k < 8; k++) h[k] = _mm512_mask_add_epi32(h[k], going_on, h[k], v[k]);
+    }
+    _mm512_storeu_si512(first, h[0]);
+    _mm512_storeu_si512(second, h[1]);
+    for (int l = 0; l < n; l++) out[lane[l]->row] = (uint64_t)first[l] << 32 | second[l];
+}
+#endif
+
 /* ---- plain addresses -------------------------------------------------------------------------------------------- */
 
-/* What a byte may be, as bits. */
-enum { HOST = 1, PLAIN = 2, HEX = 4, UNRESERVED = 8 };
+/* What a byte may be, as bits: part of a label; kept in a path; hexadecimal; kept when decoded; kept in a piece of a
+ * query. */
+enum { HOST = 1, PLAIN = 2, HEX = 4, UNRESERVED = 8, PIECE = 16 };
 static uint8_t class_of[256];
 
 static void fill_classes(void)
@@ -212,6 +322,7 @@ static void fill_classes(void)
         if (alnum || (c && strchr("-._~!*'()$&+,;=:@/", c))) bits |= PLAIN;
         if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')) bits |= HEX;
         if (alnum || (c && strchr("-._~!*'()", c))) bits |= UNRESERVED;
+        if (((bits & PLAIN) && c != '&') || c == '?') bits |= PIECE;
         class_of[c] = bits;
     }
 }
@@ -293,10 +404,124 @@ static int is_tracking(const uint8_t *piece, size_t length)
     return 0;
 }
 
-/* Writes the canonical key of a plain address; 0: the reference must decide. `out` holds MAX_KEY bytes: a byte becomes
- * three at the most, and the scheme's seven are gone. */
-static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out, size_t *n_host)
+/* The three loops of `plain_key`, by which bytes are copied that stay as they are: one at a time, or 64 at a time. They
+ * return how many, and write up to 64 bytes beyond. */
+
+/* The leading bytes of a host in lower case, and where its dots are; 64: too many. */
+typedef size_t copy_host_f(const uint8_t *s, size_t n, uint8_t *out, uint64_t *dots);
+/* The leading bytes that a path or a piece of a query keeps; of a path up to one that may begin a dot segment, for which
+ * it looks at out[-1]. */
+typedef size_t copy_f(const uint8_t *s, size_t n, uint8_t *out);
+
+static inline size_t copy_host_portable(const uint8_t *s, size_t n, uint8_t *out, uint64_t *dots)
 {
+    size_t i = 0;
+    for (*dots = 0; i < n && i < 64 && (s[i] == '.' || class_of[s[i]] & HOST); i++) {
+        if (s[i] == '.') *dots |= (uint64_t)1 << i;
+        out[i] = lower(s[i]);
+    }
+    return i;
+}
+
+static inline size_t copy_path_portable(const uint8_t *s, size_t n, uint8_t *out)
+{
+    size_t i = 0;
+    for (; i < n && class_of[s[i]] & PLAIN && !(s[i] == '.' && out[(ptrdiff_t)i - 1] == '/'); i++) out[i] = s[i];
+    return i;
+}
+
+static inline size_t copy_piece_portable(const uint8_t *s, size_t n, uint8_t *out)
+{
+    size_t i = 0;
+    for (; i < n && class_of[s[i]] & PIECE; i++) out[i] = s[i];
+    return i;
+}
+
+#ifdef HAVE_X86
+/* Sets of ASCII bytes as 16 rows by the low half of a byte, with a bit for each of the 8 high halves. */
+typedef struct { uint8_t rows[16]; } byte_set;
+static byte_set host_set, path_set, piece_set;
+
+static void fill_sets(void)
+{
+    for (int c = 0; c < 128; c++) {
+        const uint8_t bit = (uint8_t)(1 << (c >> 4));
+        if (class_of[c] & HOST || c == '.') host_set.rows[c & 15] |= bit;
+        if (class_of[c] & PLAIN) path_set.rows[c & 15] |= bit;
+        if (class_of[c] & PIECE) piece_set.rows[c & 15] |= bit;
+    }
+}
+
+/* Up to 64 bytes, zeros behind: what is masked out is not touched, wherever the memory ends. */
+TARGET_WIDE static inline __m512i load_upto(const uint8_t *s, size_t n)
+{
+    return _mm512_maskz_loadu_epi8(n < 64 ? _bzhi_u64(~(uint64_t)0, (unsigned)n) : ~(uint64_t)0, s);
+}
+
+TARGET_WIDE static inline uint64_t in_set(__m512i v, const byte_set *set)
+{
+    const __m512i rows = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)set->rows));
+    const __m512i bits = _mm512_broadcast_i32x4(_mm_set_epi64x(0, (long long)0x8040201008040201ULL));
+    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
+    return _mm512_test_epi8_mask(_mm512_shuffle_epi8(rows, v), _mm512_shuffle_epi8(bits, high)); /* >= 0x80: no row */
+}
+
+TARGET_WIDE static inline uint64_t equal(__m512i v, char c) { return _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c)); }
+
+TARGET_WIDE static inline size_t copy_host_wide(const uint8_t *s, size_t n, uint8_t *out, uint64_t *dots)
+{
+    const __m512i v = load_upto(s, n);
+    const uint64_t other = ~in_set(v, &host_set);
+    const __mmask64 upper = _mm512_cmple_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8('A')), _mm512_set1_epi8(25));
+    _mm512_storeu_si512(out, _mm512_mask_add_epi8(v, upper, v, _mm512_set1_epi8(32)));
+    const size_t length = other ? lowest_bit(other) : 64;
+    *dots = equal(v, '.') & (length < 64 ? _bzhi_u64(~(uint64_t)0, (unsigned)length) : ~(uint64_t)0);
+    return length;
+}
+
+TARGET_WIDE static inline size_t copy_path_wide(const uint8_t *s, size_t n, uint8_t *out)
+{
+    uint64_t after_slash = out[-1] == '/';
+    for (size_t i = 0;; i += 64) {
+        const __m512i v = load_upto(s + i, n - i);
+        const uint64_t slashes = equal(v, '/');
+        const uint64_t stop = ~in_set(v, &path_set) | (equal(v, '.') & (slashes << 1 | after_slash));
+        _mm512_storeu_si512(out + i, v);
+        if (stop) return i + lowest_bit(stop);
+        after_slash = slashes >> 63;
+    }
+}
+
+TARGET_WIDE static inline size_t copy_piece_wide(const uint8_t *s, size_t n, uint8_t *out)
+{
+    for (size_t i = 0;; i += 64) {
+        const __m512i v = load_upto(s + i, n - i);
+        const uint64_t stop = ~in_set(v, &piece_set);
+        _mm512_storeu_si512(out + i, v);
+        if (stop) return i + lowest_bit(stop);
+    }
+}
+#endif
+
+/* The bytes of a host of up to 63 bytes, in lower case, with these dots: labels that are not empty, none of them punycode,
+ * which may be invalid; the last begins with a letter, so it is no IPv4 in any notation. */
+static inline int is_plain_host(const uint8_t *host, size_t n, uint64_t dots)
+{
+    const uint64_t starts = dots << 1 | 1;
+    if (n == 0 || starts & (dots | (uint64_t)1 << n)) return 0;
+    size_t last = 0;
+    for (uint64_t left = starts; left; left &= left - 1) {
+        last = lowest_bit(left);
+        if (n - last >= 4 && !memcmp(host + last, "xn--", 4)) return 0;
+    }
+    return host[last] >= 'a' && host[last] <= 'z';
+}
+
+/* Writes the canonical key of a plain address to m, with its host; 0: the reference must decide. A byte becomes three at
+ * the most, and the scheme's seven are gone: a key has less than MAX_KEY. */
+INLINE int plain_key(const uint8_t *url, size_t n, message *m, copy_host_f copy_host, copy_f copy_path, copy_f copy_piece)
+{
+    uint8_t *const out = m->bytes;
     if (n > MAX_PLAIN || n < 8) return 0;
     for (int k = 0; k < 4; k++)
         if (lower(url[k]) != (uint8_t) "http"[k]) return 0;
@@ -304,39 +529,25 @@ static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out, size_t *n_ho
     if (memcmp(url + i, "://", 3)) return 0;
     i += 3;
 
-    /* Host: labels of letters, digits, - and _; the last begins with a letter, so it is no IPv4 in any notation. */
-    size_t o = 0, label = 0;
-    for (; i < n; i++) {
-        uint8_t c = lower(url[i]);
-        if (class_of[c] & HOST) {
-            out[o++] = c;
-        } else if (c == '.') {
-            if (o == label) return 0;
-            out[o++] = c;
-            label = o;
-        } else {
-            break;
-        }
-        if (o - label == 4 && !memcmp(out + label, "xn--", 4)) return 0; /* punycode may be invalid */
-    }
-    if (o == label || out[label] < 'a' || out[label] > 'z') return 0;
-    *n_host = o;
+    size_t o = copy_host(url + i, n - i, out, &m->dots);
+    if (o > 63 || !is_plain_host(out, o, m->dots)) return 0;
+    m->n_host = o;
+    i += o;
     if (n - i >= 3 && !memcmp(url + i, ":80", 3)) i += 3;
     else if (n - i >= 4 && !memcmp(url + i, ":443", 4)) i += 4;
     if (i < n && url[i] != '/' && url[i] != '?' && url[i] != '#') return 0; /* ports, credentials, backslash, ... */
 
-    /* Path. */
     if (i == n || url[i] != '/') out[o++] = '/';
-    for (; i < n && url[i] != '?' && url[i] != '#'; i++) {
-        uint8_t c = url[i];
-        if (class_of[c] & PLAIN) {
-            if (c == '.' && out[o - 1] == '/') return 0; /* maybe a dot segment */
-            out[o++] = c;
-        } else {
-            size_t wrote = normal(url, &i, n, out + o);
-            if (!wrote) return 0;
-            o += wrote;
-        }
+    while (1) {
+        size_t kept = copy_path(url + i, n - i, out + o);
+        o += kept;
+        i += kept;
+        if (i == n || url[i] == '?' || url[i] == '#') break;
+        if (url[i] == '.') return 0; /* maybe a dot segment */
+        size_t wrote = normal(url, &i, n, out + o);
+        if (!wrote) return 0;
+        o += wrote;
+        i++;
     }
 
     /* Query: pieces between &, without the empty and the tracking ones. */
@@ -346,15 +557,15 @@ static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out, size_t *n_ho
         while (1) {
             size_t piece = o + 1; /* one byte left for ? or & */
             size_t p = piece;
-            for (; i < n && url[i] != '&' && url[i] != '#'; i++) {
-                uint8_t c = url[i];
-                if ((class_of[c] & PLAIN) || c == '?') {
-                    out[p++] = c;
-                } else {
-                    size_t wrote = normal(url, &i, n, out + p);
-                    if (!wrote) return 0;
-                    p += wrote;
-                }
+            while (1) {
+                size_t kept = copy_piece(url + i, n - i, out + p);
+                p += kept;
+                i += kept;
+                if (i == n || url[i] == '&' || url[i] == '#') break;
+                size_t wrote = normal(url, &i, n, out + p);
+                if (!wrote) return 0;
+                p += wrote;
+                i++;
             }
             if (p > piece && !is_tracking(out + piece, p - piece)) {
                 out[o] = o == start ? '?' : '&';
@@ -368,7 +579,8 @@ static size_t plain_key(const uint8_t *url, size_t n, uint8_t *out, size_t *n_ho
     /* Fragment: dropped, but a control character or anything outside ASCII in it is the reference's business. */
     for (; i < n; i++)
         if (url[i] <= 0x20 || url[i] >= 0x7f) return 0;
-    return o;
+    m->length = o;
+    return 1;
 }
 
 /* ---- hosts and folders ------------------------------------------------------------------------------------------- */
@@ -490,15 +702,29 @@ static int is_address(const uint8_t *host, size_t n)
     return 1;
 }
 
-static int64_t host_rule(const places *all, const uint8_t *host, size_t n)
+/* `dots`: of a host of up to 63 bytes, those in it. */
+static int64_t host_rule(const places *all, const uint8_t *host, size_t n, uint64_t dots)
+{
+    const span *best = NULL;
+    size_t start = 0;
+    for (; dots; dots &= dots - 1) { /* a last label alone is no host */
+        const span *found = find_text(&all->hosts, all->key, host + start, n - start);
+        if (found && (!best || found->rank > best->rank)) best = found; /* the nearest of equal ones */
+        start = lowest_bit(dots) + 1;
+    }
+    return best ? best - all->hosts.spans : -1;
+}
+
+/* The same of any host. */
+static int64_t any_host_rule(const places *all, const uint8_t *host, size_t n)
 {
     const span *best = NULL;
     if (is_address(host, n)) return -1;
     size_t end = n;
-    while (end && host[end - 1] != '.') end--; /* a last label alone is no host */
+    while (end && host[end - 1] != '.') end--;
     for (size_t start = 0; start < end; start++) {
         const span *found = find_text(&all->hosts, all->key, host + start, n - start);
-        if (found && (!best || found->rank > best->rank)) best = found; /* the nearest of equal ones */
+        if (found && (!best || found->rank > best->rank)) best = found;
         while (host[start] != '.') start++;
     }
     return best ? best - all->hosts.spans : -1;
@@ -520,17 +746,13 @@ static int64_t prefix_rule(const places *all, const uint8_t *key, size_t n, size
     return best ? best - all->prefixes.spans : -1;
 }
 
-/* Which rules cover a canonical key of `n` bytes, whose host and whose authority are so long. */
-static void match_key(const places *all, const uint8_t *key, size_t n, size_t n_host, size_t authority,
-                      int64_t *prefix, int64_t *host)
+static int64_t folder_rule(const places *all, const uint8_t *key, size_t n, size_t authority)
 {
-    *host = all->hosts.spans ? host_rule(all, key, n_host) : -1;
-    *prefix = all->prefixes.spans && find_text(&all->authorities, all->key, key, authority)
-                  ? prefix_rule(all, key, n, authority)
-                  : -1;
+    if (!all->prefixes.spans || !find_text(&all->authorities, all->key, key, authority)) return -1;
+    return prefix_rule(all, key, n, authority);
 }
 
-/* The same for a key of which that is not known; for anything else nothing does. */
+/* Which rules cover a canonical key; none, if it is something else. */
 static void match_any_key(const places *all, const uint8_t *key, size_t n, int64_t *prefix, int64_t *host)
 {
     const uint8_t *slash = memchr(key, '/', n);
@@ -544,7 +766,8 @@ static void match_any_key(const places *all, const uint8_t *key, size_t n, int64
                 n_host = i;
                 break;
             }
-    match_key(all, key, n, n_host, authority, prefix, host);
+    *prefix = folder_rule(all, key, n, authority);
+    if (all->hosts.spans) *host = any_host_rule(all, key, n_host);
 }
 
 /* ---- over Arrow buffers ------------------------------------------------------------------------------------------ */
@@ -572,20 +795,75 @@ static inline int64_t offset_at(const uint8_t *offsets, Py_ssize_t i, int wide)
     return v;
 }
 
-/* Once hashed: the processor has by then put away what was written byte by byte, and reads it in words without a wait. */
-static inline void match_message(const places *all, const message *m, int64_t *prefix, int64_t *host)
+/* Keys that wait for their digests. */
+#define MOST_KEYS 256
+#define KEY_BYTES (32 * 1024) /* of a processor's nearest cache */
+typedef struct {
+    size_t n, used;
+    message keys[MOST_KEYS];
+    uint8_t text[KEY_BYTES + MAX_KEY + SLACK];
+} batch;
+
+static void hash_batch(const batch *b, uint64_t *out)
 {
-    if (all) match_key(all, m->bytes, m->length, m->n_host, m->n_host, prefix + m->row, host + m->row);
+    const message *rest[MOST_KEYS];
+    size_t n_rest = 0;
+#ifdef HAVE_X86
+    if (use_wide) {
+        /* By length, so that those which are hashed together end together. */
+        const message *sorted[MOST_KEYS];
+        size_t start[MAX_WIDE_BLOCKS + 2] = {0}, n = 0;
+        for (size_t i = 0; i < b->n; i++)
+            if (b->keys[i].n_blocks <= MAX_WIDE_BLOCKS) start[b->keys[i].n_blocks + 1]++, n++;
+        for (size_t k = 1; k < MAX_WIDE_BLOCKS + 2; k++) start[k] += start[k - 1];
+        for (size_t i = 0; i < b->n; i++) {
+            const message *m = b->keys + i;
+            if (m->n_blocks <= MAX_WIDE_BLOCKS) sorted[start[m->n_blocks]++] = m;
+            else rest[n_rest++] = m;
+        }
+        for (size_t i = 0; i < n; i += LANES) hash_wide(sorted + i, n - i < LANES ? (int)(n - i) : LANES, out);
+    } else
+#endif
+        for (; n_rest < b->n; n_rest++) rest[n_rest] = b->keys + n_rest;
+    for (size_t i = 0; i < n_rest; i += 2) hash_pair(rest[i], i + 1 < n_rest ? rest[i + 1] : NULL, out);
 }
+
+static void finish_batch(batch *b, uint64_t *out, const places *all, int64_t *prefix, int64_t *host)
+{
+    hash_batch(b, out);
+    for (size_t i = 0; all && i < b->n; i++) {
+        const message *m = b->keys + i;
+        if (all->hosts.spans) host[m->row] = host_rule(all, m->bytes, m->n_host, m->dots);
+        prefix[m->row] = folder_rule(all, m->bytes, m->length, m->n_host);
+    }
+    b->n = b->used = 0;
+}
+
+static int plain_key_portable(const uint8_t *url, size_t n, message *m)
+{
+    return plain_key(url, n, m, copy_host_portable, copy_path_portable, copy_piece_portable);
+}
+
+#ifdef HAVE_X86
+TARGET_WIDE static int plain_key_wide(const uint8_t *url, size_t n, message *m)
+{
+    return plain_key(url, n, m, copy_host_wide, copy_path_wide, copy_piece_wide);
+}
+#endif
 
 /* Returns the number of rows left to the reference; -1 when the offsets are not those of `data`. */
 static Py_ssize_t digest_rows(const uint8_t *offsets, int wide, const uint8_t *data, int64_t data_length,
                               const uint8_t *validity, Py_ssize_t first, Py_ssize_t n, uint64_t *out, uint8_t *status,
                               const places *all, int64_t *prefix, int64_t *host)
 {
-    static _Thread_local message pool[2];
-    message *waiting = NULL, *next = pool;
+    static _Thread_local batch waiting;
+    batch *const b = &waiting;
+    int (*make_key)(const uint8_t *, size_t, message *) = plain_key_portable;
+#ifdef HAVE_X86
+    if (use_wide) make_key = plain_key_wide;
+#endif
     Py_ssize_t left = 0;
+    b->n = b->used = 0;
     for (Py_ssize_t row = 0; row < n; row++) {
         Py_ssize_t at = first + row;
         out[row] = 0;
@@ -596,31 +874,21 @@ static Py_ssize_t digest_rows(const uint8_t *offsets, int wide, const uint8_t *d
         }
         int64_t from = offset_at(offsets, at, wide), to = offset_at(offsets, at + 1, wide);
         if (from < 0 || to < from || to > data_length) return -1;
-        size_t length = plain_key(data + from, (size_t)(to - from), next->bytes, &next->n_host);
-        if (!length) {
+        message *m = b->keys + b->n;
+        m->bytes = b->text + b->used;
+        if (!make_key(data + from, (size_t)(to - from), m)) {
             status[row] = NEEDS_REFERENCE;
             left++;
             continue;
         }
         status[row] = DONE;
-        next->length = length;
-        next->row = row;
-        pad(next);
-        if (waiting) {
-            hash_pair(waiting, next, out);
-            match_message(all, waiting, prefix, host);
-            match_message(all, next, prefix, host);
-            waiting = NULL;
-            next = pool;
-        } else {
-            waiting = next;
-            next = pool + 1;
-        }
+        m->row = row;
+        pad(m);
+        b->used += m->n_blocks * 64;
+        b->n++;
+        if (b->n == MOST_KEYS || b->used > KEY_BYTES) finish_batch(b, out, all, prefix, host);
     }
-    if (waiting) {
-        hash_pair(waiting, NULL, out);
-        match_message(all, waiting, prefix, host);
-    }
+    finish_batch(b, out, all, prefix, host);
     return left;
 }
 
@@ -982,17 +1250,29 @@ static PyObject *set_tracking(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(use_doc, "use_sha_extensions(wanted) -> whether they are used now. For tests of the portable code.");
+/* At most as asked for, and as this processor has. Returns the level, of `use_instructions`. */
+static int use_level(int wanted)
+{
+#ifdef HAVE_X86
+    use_sha_x86 = wanted >= 1 && has_sha_x86();
+    use_wide = wanted >= 2 && has_wide();
+#else
+    (void)wanted;
+#endif
+    return use_wide ? 2 : use_sha_x86;
+}
 
-static PyObject *use_sha_extensions(PyObject *self, PyObject *args)
+PyDoc_STRVAR(use_doc,
+"use_instructions(level) -> level\n\n"
+"Use what the processor has up to a level, and say to which that is: 0 portable code, 1 SHA extensions, 2 AVX-512 too.\n"
+"For tests and benchmarks; at import it is 2.");
+
+static PyObject *use_instructions(PyObject *self, PyObject *args)
 {
     int wanted;
     (void)self;
-    if (!PyArg_ParseTuple(args, "p", &wanted)) return NULL;
-#ifdef HAVE_SHA_X86
-    use_sha_x86 = wanted && has_sha_x86();
-#endif
-    return PyBool_FromLong(use_sha_x86);
+    if (!PyArg_ParseTuple(args, "i", &wanted)) return NULL;
+    return PyLong_FromLong(use_level(wanted));
 }
 
 static PyMethodDef methods[] = {
@@ -1001,7 +1281,7 @@ static PyMethodDef methods[] = {
     {"match", match, METH_VARARGS, match_doc},
     {"lookup", lookup, METH_VARARGS, lookup_doc},
     {"set_tracking", set_tracking, METH_VARARGS, tracking_doc},
-    {"use_sha_extensions", use_sha_extensions, METH_VARARGS, use_doc},
+    {"use_instructions", use_instructions, METH_VARARGS, use_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1013,9 +1293,10 @@ static struct PyModuleDef module = {
 PyMODINIT_FUNC PyInit__kernel(void)
 {
     fill_classes();
-#ifdef HAVE_SHA_X86
-    use_sha_x86 = has_sha_x86();
+#ifdef HAVE_X86
+    fill_sets();
 #endif
+    use_level(2);
     PyObject *made = PyModule_Create(&module);
     if (made && (PyModule_AddIntConstant(made, "INTERFACE", INTERFACE) < 0 ||
                  PyModule_AddIntConstant(made, "MAX_PREFIX_BYTES", MAX_PREFIX_BYTES) < 0 ||

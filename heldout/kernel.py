@@ -20,7 +20,7 @@ from heldout import urls
 from heldout.errors import InputError
 from heldout.places import hosts_covering, prefixes_covering
 
-INTERFACE: Final = 2
+INTERFACE: Final = 3
 """Of `_kernel.c` that this module knows."""
 
 _kernel: ModuleType | None

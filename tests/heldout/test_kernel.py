@@ -1,6 +1,8 @@
+import ctypes
 import hashlib
 import itertools
 import json
+import mmap
 import os
 import random
 import shutil
@@ -53,9 +55,30 @@ def reference(url: str | None) -> int | None:
         return None
 
 
+def levels() -> Iterator[int]:
+    """Each set of instructions that the kernel can use here, in force until the next is asked for; at the end all."""
+    if kernel.IMPLEMENTATION != "native":
+        yield 0
+        return
+    from heldout import _kernel
+
+    try:
+        for level in range(3):
+            if _kernel.use_instructions(level) == level:
+                yield level
+    finally:
+        _kernel.use_instructions(2)
+
+
 def both(values: list[str | None], *, wide: bool = False) -> list[int | None]:
-    keys, has_key = kernel.keys_of(pa.array(values, pa.large_string() if wide else pa.string()))
-    return [int(key) if has else None for key, has in zip(keys, has_key, strict=True)]
+    """What the kernel says, which is the same with all instructions."""
+    column = pa.array(values, pa.large_string() if wide else pa.string())
+    answers = []
+    for _ in levels():
+        keys, has_key = kernel.keys_of(column)
+        answers.append([int(key) if has else None for key, has in zip(keys, has_key, strict=True)])
+    assert all(answer == answers[0] for answer in answers)
+    return answers[0]
 
 
 @settings(max_examples=600, deadline=None)
@@ -108,18 +131,54 @@ def test_plain_addresses_do_not_need_the_reference() -> None:
     assert status.tolist() == [0] * len(values)
 
 
+def test_all_instructions_agree_at_every_length_of_key_and_batch() -> None:
+    values = [f"https://a.example/{'p' * n}" for n in range(600)]  # to ten blocks of SHA-256
+    expected = [reference(value) for value in values]
+    assert both(list(values)) == expected
+    mixed = sorted(range(len(values)), key=lambda n: n * 389 % len(values))
+    assert both([values[n] for n in mixed]) == [expected[n] for n in mixed]
+    for n in range(1, 40):
+        assert both([*values[n : 2 * n]]) == expected[n : 2 * n]
+    # More than an arena's worth of keys at once, some as long as keys get.
+    long_ = ["https://a.example/?" + "é" * n for n in range(600, 2_030, 26)]
+    assert both([*long_, *values, *long_]) == [reference(value) for value in [*long_, *values, *long_]]
+
+
+EDGES = ["%", "%41", "%2e", ".", "/.", "/", "?", "&", "&&", "#", "é", " ", "^", "A", "Z", "@", "[", "`", "{", "\x7f"]
+
+
+def test_every_byte_is_told_apart_at_every_place_of_a_vector() -> None:
+    at = (0, 1, 30, 31, 32, 43, 44, 45, 46, 62, 63, 64, 65, 108, 109, 110, 111, 126, 127, 128, 129)
+    values = [f"https://a.example/{'p' * n}{edge}{'q' * m}" for n in at for edge in EDGES for m in (0, 1, 64)]
+    values += [f"https://a.example/?{'p' * n}{edge}{'q' * m}" for n in at for edge in EDGES for m in (0, 1, 64)]
+    values += [f"https://a.example/{'p' * n}{chr(c)}x?y{chr(c)}z" for n in (3, 60) for c in range(128)]
+    values += [f"https://{'h' * n}{chr(c)}H.example/" for n in (0, 3, 50, 57) for c in range(128)]
+    values += [f"https://{'h' * n}.{label}/p" for n in range(40, 70) for label in ("e", "1e", "xn--e", "exn--", "")]
+    assert both(list(values)) == [reference(value) for value in values]
+
+
 @native
-def test_portable_and_hardware_sha256_agree_at_every_length() -> None:
+def test_nothing_behind_the_last_address_is_touched() -> None:
     from heldout import _kernel
 
-    values = [f"https://a.example/{'p' * n}" for n in range(260)]
-    expected = [reference(value) for value in values]
-    try:
-        assert _kernel.use_sha_extensions(False) is False
-        assert both(list(values)) == expected
-    finally:
-        _kernel.use_sha_extensions(True)
-    assert both(list(values)) == expected
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "mprotect"):
+        pytest.skip("memory cannot be protected here")
+    page = mmap.PAGESIZE
+    with mmap.mmap(-1, 2 * page) as memory:
+        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        assert libc.mprotect(ctypes.c_void_p(start + page), ctypes.c_size_t(page), 0) == 0
+        whole = np.frombuffer(memory, np.uint8, page)
+        for _ in levels():
+            for length in range(8, 200):
+                url = ("https://a.example/" + "p" * 100 + "?" + "q" * 100)[:length].encode()
+                whole[page - length :] = np.frombuffer(url, np.uint8)
+                keys, status = np.zeros(1, np.uint64), np.zeros(1, np.uint8)
+                ends = np.array([0, length], np.int32)
+                _kernel.digest(ends, False, whole[page - length :], None, 0, 1, keys, status, None, None, None)
+                assert (int(keys[0]) if status[0] == 0 else None) in {reference(url.decode()), None}
+        assert libc.mprotect(ctypes.c_void_p(start + page), ctypes.c_size_t(page), 3) == 0
+        del whole
 
 
 def test_slices_chunks_nulls_dictionaries_and_views_are_read_right() -> None:
@@ -242,16 +301,17 @@ def test_addresses_of_a_column_meet_the_rules_of_their_canonical_keys(
     values = [value for value in values if value is None or not _lone_surrogate(value)]
     listed = sorted({key for value in values[::2] if (key := reference(value)) is not None})
     index = kernel.AddressIndex(np.array(listed, np.uint64), rules_of(prefixes), rules_of(hosts))
-    found = index.find(pa.array(values, pa.large_string() if wide else pa.string()))
-    for row, value in enumerate(values):
-        key = reference(value)
-        assert found.has_key[row] == (key is not None)
-        assert found.url[row] == (listed.index(key) if key in listed else -1)
-        if value is not None and key is not None:
-            wanted = covering(urls.canonical_key(value), prefixes, hosts)
-            assert (named(found.prefix[row], prefixes), named(found.host[row], hosts)) == wanted
-        else:
-            assert (found.prefix[row], found.host[row]) == (-1, -1)
+    for _ in levels():
+        found = index.find(pa.array(values, pa.large_string() if wide else pa.string()))
+        for row, value in enumerate(values):
+            key = reference(value)
+            assert found.has_key[row] == (key is not None)
+            assert found.url[row] == (listed.index(key) if key in listed else -1)
+            if value is not None and key is not None:
+                wanted = covering(urls.canonical_key(value), prefixes, hosts)
+                assert (named(found.prefix[row], prefixes), named(found.host[row], hosts)) == wanted
+            else:
+                assert (found.prefix[row], found.host[row]) == (-1, -1)
 
 
 def test_deep_and_long_paths_are_cut_where_the_reference_cuts() -> None:
@@ -355,7 +415,7 @@ for round in range(400):
         joined = np.frombuffer(b"".join(texts), dtype=np.uint8).copy()
         rules += [ends, joined, np.array([rng.randrange(5) for _ in texts], dtype=np.uint8)]
     places = _kernel.index_places(rng.randbytes(16), *rules)
-    _kernel.use_sha_extensions(bool(round % 2))
+    _kernel.use_instructions(round % 3)
     _kernel.digest(offsets, False, data, None, 0, len(rows), keys, status, places, prefix, host)
     n_found += int((prefix >= 0).sum() + (host >= 0).sum())
     # Not only keys: whatever bytes a list or a caller gives.
