@@ -165,6 +165,7 @@ def make_settings(datasets_dir: Path, folder: Path) -> Settings:
         suggestions=suggestions,
         publish_delay_s=0.05,
         research="off",
+        quarantine="off",
     )
 
 

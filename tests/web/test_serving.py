@@ -25,6 +25,7 @@ from indexer.build import build
 from indexer.encoder import load_encoder
 from indexer.ingest import ingest
 from tests.web.conftest import COLOURS, ColourEncoder, draw, file_of, row, shard_rows
+from tests.web.html import read_page
 from tests.web.serving import address_of, free_socket, serving
 from web.app import create_app
 from web.settings import Settings
@@ -167,10 +168,14 @@ def test_several_processes_share_the_index_the_seals_and_the_cursors(
         if cursor is None:
             break
     assert len(shown) == len(set(shown)) == 11
-    for number in range(4):  # what one has sealed the other takes
+    cookies = httpx.Cookies()
+    for number in range(1, 5):  # what one has sealed the other takes
         pick = {"pick": f"shapes@1:{2 * number}"}
-        confirm = httpx.post(f"{address}/opt-out", data=pick, headers=html)
-        assert confirm.status_code == 200
+        put_in = httpx.post(f"{address}/basket", data=pick, headers=html, cookies=cookies)
+        assert put_in.status_code == 303
+        cookies.update(put_in.cookies)
+        basket = read_page(httpx.get(f"{address}/basket", headers=html, cookies=cookies).raise_for_status().text)
+        assert basket.one("span", data_basket_count="").text == str(number)
     first, _ = sorted(workers_of(pid, real_datasets))
     os.kill(first, signal.SIGKILL)
     wait_for_two = time.monotonic() + 60
