@@ -21,6 +21,10 @@ SPAN: Final = timedelta(days=1)
 REFUSE_FACTOR: Final = 5
 """Times the limit beyond which claims are no longer stored: a queue that nobody can review helps nobody."""
 
+NETWORK_FACTOR: Final = 5
+"""Times an account's limit, for all accounts that claim from one network address together: else the limit is only as
+good as making accounts is slow."""
+
 MAX_DROPPED: Final = 500
 """Old rows that are dropped at a time: more than come in."""
 
@@ -56,11 +60,21 @@ def check_claim(
     Raises:
         TooOftenError: it is over `REFUSE_FACTOR` times the limit.
     """
-    who = client if account_id is None else account_digest(account_id)
-    if who is None:
-        return "fine"
-    most_claims = limits.claims if account_id is None else limits.account_claims
-    most_subjects = limits.subjects if account_id is None else limits.account_subjects
+    counted: list[tuple[bytes, int, int]] = []
+    if account_id is not None:
+        claims, subjects = limits.account_claims, limits.account_subjects
+        counted.append((account_digest(account_id), claims, subjects))
+        if client is not None:
+            counted.append((_accounts_of(client), NETWORK_FACTOR * claims, NETWORK_FACTOR * subjects))
+    elif client is not None:
+        counted.append((client, limits.claims, limits.subjects))
+    verdicts = [_count_claim(session, *each, n_subjects=n_subjects, now=now) for each in counted]
+    return "held" if "held" in verdicts else "fine"
+
+
+def _count_claim(
+    session: Session, who: bytes, most_claims: int, most_subjects: int, *, n_subjects: int, now: datetime
+) -> Verdict:
     n_claims, n_before, oldest = _used(session, who, "claim", now)
     n_claims, n_after = n_claims + 1, n_before + n_subjects
     if n_claims > REFUSE_FACTOR * most_claims or n_after > REFUSE_FACTOR * most_subjects:
@@ -89,6 +103,11 @@ def check_dispute(session: Session, *, account_id: str, client: bytes | None, no
             )
     for who in everybody:
         _note(session, who, "dispute", 1, now)
+
+
+def _accounts_of(client: bytes) -> bytes:
+    """Who all accounts that claim from a network address are in `uses`."""
+    return hashlib.sha256(b"accounts " + client).digest()
 
 
 def forget(session: Session, account_id: str) -> None:

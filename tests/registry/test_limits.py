@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import select
 
 from heldout.errors import TooOftenError
+from heldout.records import ClaimRequest
 from registry.db import transaction
-from registry.limits import MAX_DROPPED, REFUSE_FACTOR, Limits
+from registry.limits import MAX_DROPPED, NETWORK_FACTOR, REFUSE_FACTOR, Limits, account_digest
 from registry.service import Registry
 from registry.tables import UseRow
 from tests.registry.builders import ORIGIN, Clock, host, request, url
@@ -25,7 +26,7 @@ def small(tmp_path: Path, database_url: str, clock: Clock) -> Iterator[Registry]
         yield made
 
 
-def works(n: int, name: str = "w") -> object:
+def works(n: int, name: str = "w") -> ClaimRequest:
     return request(*(url(f"{name}{number}") for number in range(n)))
 
 
@@ -75,6 +76,20 @@ def test_an_account_has_limits_of_its_own_wherever_it_is(small: Registry) -> Non
     assert small.submit(request(url("x")), client=HERE).state == "in_force"
 
 
+def test_many_accounts_of_one_network_have_a_limit_together_that_accounts_elsewhere_do_not_share(
+    small: Registry,
+) -> None:
+    everybody = [account(small, f"p{number}@mail.example") for number in range(NETWORK_FACTOR + 1)]
+    first = [small.submit(works(8, f"{each}-"), account_id=each, client=HERE) for each in everybody]
+    assert [each.state for each in first] == ["in_force"] * NETWORK_FACTOR + ["quarantined"]
+    assert (
+        small.submit(works(1, "hers"), account_id=account(small, "q@mail.example"), client=ELSEWHERE).state
+        == "in_force"
+    )
+    assert small.submit(works(1, "nobodys"), client=HERE).state == "in_force"
+    check_replay(small)
+
+
 def test_far_more_is_refused_with_a_time_and_nothing_is_stored(small: Registry, clock: Clock) -> None:
     small.submit(request(url("first")), client=HERE)
     clock.advance(hours=1)
@@ -106,7 +121,8 @@ def test_what_was_counted_is_forgotten_after_a_day_and_with_the_account(small: R
     small.submit(request(url("a")), account_id=jane, client=HERE)
     small.delete_account(jane, withdraw_claims=False)
     with transaction(small._sessions) as session:
-        assert session.scalars(select(UseRow)).all() == []
+        (left,) = session.scalars(select(UseRow))  # of the network address, for the day
+        assert left.who not in {HERE, account_digest(jane)}
     small.submit(request(url("b")), client=HERE)
     clock.advance(days=1, seconds=1)
     small.submit(request(url("c")), client=ELSEWHERE)
