@@ -593,18 +593,19 @@ INLINE int plain_key(const uint8_t *url, size_t n, message *m, copy_host_f copy_
 
 typedef struct { uint64_t start; uint32_t length; uint8_t rank; } span;
 typedef struct { uint32_t tag, place; } slot; /* place: number of the text, plus 1; 0 is free */
+typedef struct { uint64_t *bits; int shift; } sketch; /* of what may be there: nearly all that is not is known by one bit */
 typedef struct {
     const uint8_t *text;
     span *spans;
     slot *slots;
     uint64_t mask;
-    uint64_t *sketch; /* bits of what may be there: nearly all that is not is known by one of them */
-    int sketch_shift;
+    sketch seen;
 } text_set;
 typedef struct {
     uint64_t key[2];
     uint8_t *host_text, *prefix_text;
-    text_set hosts, prefixes, authorities; /* the last: what stands before a prefix's first slash */
+    text_set hosts, prefixes;
+    sketch authorities; /* what stands before a prefix's first slash */
 } places;
 
 static inline uint64_t rotl64(uint64_t x, int n) { return x << n | x >> (64 - n); }
@@ -641,7 +642,7 @@ static uint64_t sip13(const uint64_t key[2], const uint8_t *p, size_t n)
 
 /* Where a text is in a sketch, by a hash of a few cycles. Texts can be chosen to collide here; they then cost what they
  * would without the sketch. */
-static inline uint64_t sketched(const text_set *set, const uint8_t *p, size_t n)
+static inline uint64_t sketched(const sketch *seen, const uint8_t *p, size_t n)
 {
     const uint64_t prime = 0x9E3779B97F4A7C15ULL;
     uint64_t hash = n, word = 0;
@@ -653,13 +654,19 @@ static inline uint64_t sketched(const text_set *set, const uint8_t *p, size_t n)
     }
     if (n >= 8) memcpy(&word, p + n - 8, 8);
     else memcpy(&word, p, n);
-    return ((hash ^ word) * prime) >> set->sketch_shift;
+    return ((hash ^ word) * prime) >> seen->shift;
 }
 
-static inline int may_hold(const text_set *set, const uint8_t *p, size_t n)
+static inline int may_hold(const sketch *seen, const uint8_t *p, size_t n)
 {
-    const uint64_t bit = sketched(set, p, n);
-    return set->sketch[bit >> 6] >> (bit & 63) & 1;
+    const uint64_t bit = sketched(seen, p, n);
+    return seen->bits[bit >> 6] >> (bit & 63) & 1;
+}
+
+static void note(sketch *seen, const uint8_t *p, size_t n)
+{
+    const uint64_t bit = sketched(seen, p, n);
+    seen->bits[bit >> 6] |= (uint64_t)1 << (bit & 63);
 }
 
 /* The slot of this text, or the free one where it belongs. */
@@ -676,7 +683,7 @@ static slot *slot_of(const text_set *set, uint64_t hash, const uint8_t *p, size_
 
 static inline const span *find_text(const text_set *set, const uint64_t key[2], const uint8_t *p, size_t n)
 {
-    if (!may_hold(set, p, n)) return NULL;
+    if (!may_hold(&set->seen, p, n)) return NULL;
     const slot *s = slot_of(set, sip13(key, p, n), p, n);
     return s->place ? set->spans + (s->place - 1) : NULL;
 }
@@ -689,8 +696,7 @@ static void insert_text(text_set *set, const uint64_t key[2], uint32_t number)
     if (s->place) return; /* the first of equal ones stays */
     s->tag = (uint32_t)(hash >> 32);
     s->place = number + 1;
-    const uint64_t bit = sketched(set, set->text + new->start, new->length);
-    set->sketch[bit >> 6] |= (uint64_t)1 << (bit & 63);
+    note(&set->seen, set->text + new->start, new->length);
 }
 
 /* Whether a host is an IP address: digits and dots, or in brackets. No host rule covers one. */
@@ -748,7 +754,7 @@ static int64_t prefix_rule(const places *all, const uint8_t *key, size_t n, size
 
 static int64_t folder_rule(const places *all, const uint8_t *key, size_t n, size_t authority)
 {
-    if (!all->prefixes.spans || !find_text(&all->authorities, all->key, key, authority)) return -1;
+    if (!all->prefixes.spans || !may_hold(&all->authorities, key, authority)) return -1;
     return prefix_rule(all, key, n, authority);
 }
 
@@ -955,13 +961,11 @@ static void free_places(places *all)
     free(all->prefix_text);
     free(all->hosts.spans);
     free(all->hosts.slots);
-    free(all->hosts.sketch);
+    free(all->hosts.seen.bits);
     free(all->prefixes.spans);
     free(all->prefixes.slots);
-    free(all->prefixes.sketch);
-    free(all->authorities.spans);
-    free(all->authorities.slots);
-    free(all->authorities.sketch);
+    free(all->prefixes.seen.bits);
+    free(all->authorities.bits);
     free(all);
 }
 
@@ -972,6 +976,15 @@ static void free_capsule(PyObject *capsule)
 }
 
 /* Room for n texts; 0 if there is none. */
+static int reserve_sketch(sketch *seen, int64_t n)
+{
+    int bits = 6; /* 32 to 64 a text: one in that many that are not there is looked for in vain */
+    while (((uint64_t)1 << bits) < 32 * (uint64_t)n) bits++;
+    seen->bits = calloc((size_t)1 << (bits - 6), sizeof *seen->bits);
+    seen->shift = 64 - bits;
+    return seen->bits != NULL;
+}
+
 static int reserve(text_set *set, int64_t n, const uint8_t *text)
 {
     uint64_t size = 2;
@@ -980,11 +993,7 @@ static int reserve(text_set *set, int64_t n, const uint8_t *text)
     set->mask = size - 1;
     set->spans = calloc((size_t)n, sizeof *set->spans);
     set->slots = calloc((size_t)size, sizeof *set->slots);
-    int bits = 6; /* 16 to 32 a text */
-    while (((uint64_t)1 << bits) < 16 * (uint64_t)n) bits++;
-    set->sketch = calloc((size_t)1 << (bits - 6), sizeof *set->sketch);
-    set->sketch_shift = 64 - bits;
-    return set->spans && set->slots && set->sketch;
+    return reserve_sketch(&set->seen, n) && set->spans && set->slots;
 }
 
 /* The texts of an Arrow array with 64-bit offsets; `ends_in_slash`: without that slash, those without one left out.
@@ -1034,17 +1043,15 @@ release_rank:
     return text;
 }
 
-/* The distinct authorities of the prefixes, of which `n` there are; 0 if there is no room. */
+/* What the authorities of n prefixes are; 0 if there is no room. */
 static int add_authorities(places *all, int64_t n)
 {
     if (!n) return 1;
-    if (!reserve(&all->authorities, n, all->prefix_text)) return 0;
+    if (!reserve_sketch(&all->authorities, n)) return 0;
     for (int64_t i = 0; i < n; i++) {
         const span whole = all->prefixes.spans[i];
         const uint8_t *start = all->prefix_text + whole.start, *slash = memchr(start, '/', whole.length);
-        if (!slash) continue; /* covers nothing */
-        all->authorities.spans[i] = (span){whole.start, (uint32_t)(slash - start), 0};
-        insert_text(&all->authorities, all->key, (uint32_t)i);
+        if (slash) note(&all->authorities, start, (size_t)(slash - start)); /* else it covers nothing */
     }
     return 1;
 }
