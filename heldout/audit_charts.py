@@ -30,6 +30,8 @@ _ROW: Final = 22
 _HEIGHT: Final = 170
 _WIDEST: Final = 32
 """Of a bar that stands, in pixels."""
+_SLANTED: Final = 16
+"""What a name at an angle takes of the width, in pixels."""
 _SHORT: Final = "format(datum.value, datum.value < 1e6 ? ',' : '~s')"
 _ARIA: Final = re.compile(r'\s(?:aria-[a-z]+|role|pointer-events|class|xmlns:xlink|version)="[^"]*"')
 _SIZE: Final = re.compile(r'^<svg [^>]*viewBox="([^"]*)"[^>]*>')
@@ -45,8 +47,11 @@ class Bar:
     n: int
 
 
-def across(bars: Sequence[Bar], name: str) -> str:
-    """Bars from left to right, one under the other in the order of their labels, with their sums behind them."""
+def across(bars: Sequence[Bar], name: str, mark: str) -> str:
+    """Bars from left to right, one under the other in the order of their labels, with their sums behind them.
+
+    `mark` stands between the thousands.
+    """
     import altair as alt
 
     labels = list(dict.fromkeys(bar.label for bar in bars))
@@ -59,21 +64,23 @@ def across(bars: Sequence[Bar], name: str) -> str:
     sums = base.mark_text(align="left", dx=4, fontSize=11, color="currentColor").encode(
         x=alt.X("sum(n):Q"), y=y, text=alt.Text("sum(n):Q", format=",d")
     )
-    return _svg((drawn + sums).properties(width=_WIDTH, height=_ROW * len(labels)), name)
+    return _svg((drawn + sums).properties(width=_WIDTH, height=_ROW * len(labels)), name, mark)
 
 
-def upward(bars: Sequence[Bar], name: str) -> str:
-    """Bars from the ground up, side by side in the order of their labels."""
+def upward(bars: Sequence[Bar], name: str, mark: str) -> str:
+    """Bars from the ground up, side by side in the order of their labels. `mark` stands between the thousands."""
     import altair as alt
 
     labels = list(dict.fromkeys(bar.label for bar in bars))
-    x = alt.X("label:N", sort=labels, axis=alt.Axis(title=None, labelAngle=-45, labelOverlap=True, ticks=False))
+    width = _WIDTH + _LABELS - 50
+    is_crowded = len(labels) * _SLANTED > width  # else every bar is named: Vega takes slanted names for wider ones
+    names = alt.Axis(title=None, labelAngle=-45, labelOverlap=is_crowded, ticks=False)
+    x = alt.X("label:N", sort=labels, axis=names)
     axis = alt.Axis(title=None, labelExpr=_SHORT, tickCount=4, tickMinStep=1, domain=False, ticks=False)
     y = alt.Y("sum(n):Q", axis=axis)
-    width = _WIDTH + _LABELS - 50
     bar = alt.MarkDef("bar", width=min(_WIDEST, max(1, 0.8 * width / len(labels))))
     drawn = alt.Chart(_data(bars), mark=bar).encode(x=x, y=y, color=_colour(bars), order="at:Q")
-    return _svg(drawn.properties(width=width, height=_HEIGHT), name)
+    return _svg(drawn.properties(width=width, height=_HEIGHT), name, mark)
 
 
 def _data(bars: Sequence[Bar]) -> Any:  # noqa: ANN401 - altair is imported late
@@ -92,7 +99,7 @@ def _colour(bars: Sequence[Bar]) -> Any:  # noqa: ANN401 - altair is imported la
     return alt.Color("series:N", scale=scale, legend=None)
 
 
-def _svg(chart: Any, name: str) -> str:  # noqa: ANN401 - altair is imported late
+def _svg(chart: Any, name: str, mark: str) -> str:  # noqa: ANN401 - altair is imported late
     import vl_convert
 
     chart = (
@@ -102,7 +109,8 @@ def _svg(chart: Any, name: str) -> str:  # noqa: ANN401 - altair is imported lat
             labelColor="currentColor", labelFontSize=11, gridColor="var(--chart-grid)", domainColor="var(--chart-grid)"
         )
     )
-    drawn = _ARIA.sub("", vl_convert.vegalite_to_svg(chart.to_json()))
+    numbers = {"decimal": "," if mark == "." else ".", "thousands": mark, "grouping": [3], "currency": ["", ""]}
+    drawn = _ARIA.sub("", vl_convert.vegalite_to_svg(chart.to_json(), format_locale=numbers))
     box = _SIZE.match(drawn)
     if box is None:
         raise RuntimeError("vl-convert drew no SVG")

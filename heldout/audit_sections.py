@@ -30,6 +30,11 @@ class Voice:
     count: Callable[[int], str] = "{:,}".format
     percent: Callable[[float], str] = "{:.2%}".format
 
+    @property
+    def mark(self) -> str:
+        """What stands between the thousands of its numbers."""
+        return self.count(10_000)[2:-3]
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -107,7 +112,7 @@ class _Maker:
                 id=name,
                 title=title,
                 words=self._say(words.WORDS[name]),
-                chart=draw(bars, alt) if bars else "",
+                chart=draw(bars, alt, self._voice.mark) if bars else "",
                 legend=self._legend(bars),
                 heads=[Cell(self._say(words.HEADS[head]), _is_number(head)) for head in heads],
                 rows=[[Cell(self._text(head, row[head]), _is_number(head)) for head in heads] for row in rows],

@@ -21,7 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heldout.audit import AuditResult, audit
+from heldout.audit_charts import Bar, across, upward
 from heldout.audit_samples import Hosts
+from heldout.audit_sections import Voice
 from heldout.cli import run
 from heldout.errors import InputError, VerificationError
 from heldout.filtering import FilterOptions, filter_shards
@@ -487,3 +489,18 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def test_charts_write_numbers_as_the_page_around_them_does() -> None:
+    spanish = Voice(count=lambda n: f"{n:,}".replace(",", "."))
+    bars = [Bar("a.example", "kept", 1691), Bar("b.example", "kept", 20)]
+    assert ">1.691<" in across(bars, "Sitios", spanish.mark)
+    assert ">1,691<" in across(bars, "Sites", Voice().mark)
+    assert ">1.500<" in upward(bars, "Tamaños", spanish.mark)
+
+
+def test_every_bar_that_stands_has_its_name_while_there_is_room() -> None:
+    few = [Bar(f"de {n} a {2 * n - 1} px", "kept", n) for n in (64, 128, 256, 512, 1024, 2048)]
+    assert 'opacity="0"' not in upward(few, "Tamaños", ".")
+    many = [Bar(f"2026-11-{n:02} y más", "kept", n) for n in range(1, 31)]
+    assert 'opacity="0"' in upward(many, "Desde", ".")
