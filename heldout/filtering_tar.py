@@ -87,18 +87,15 @@ def filter_tar(
         The counts, and which samples were dropped, by key without folder as the other form has it.
 
     Raises:
-        InputError: not an uncompressed tar, damaged or truncated; not one of its keys is one of the other form's; or
-            pictures are to be compared and the extra heldout[images] is not installed.
+        InputError: not an uncompressed tar, damaged or truncated; a sample is not in the other form; or pictures are to
+            be compared and the extra heldout[images] is not installed.
     """
     with source.open("rb") as archive:
         contents = _read(archive, source, exclusions, observer, url_column)
         n_samples = len(contents.samples)
         keys = contents.keys(linked)
-        if keys and linked.keys and linked.keys.isdisjoint(keys):
-            raise InputError(
-                f"{source} and the Parquet file of the same name have not one key in common, such as {keys[0]!r} and "
-                f"{next(iter(linked.keys))!r}, so that what one drops would stay in the other: filter them apart"
-            )
+        if linked is not ALONE:
+            _check_linked(keys, linked, source)
         decision = contents.evidence.decide(n_samples, exclusions, opt_in).or_else(keys, linked.rules)
         tally = Tally()
         tally.count(decision)
@@ -114,6 +111,21 @@ def filter_tar(
         if stream is not None:
             _write(archive, contents, decision, stream)
     return tally, decision.by_key(keys)
+
+
+def _check_linked(keys: list[str], linked: Linked, source: Path) -> None:
+    """Every sample of the tar must have its row, or what is dropped here could stay there under another key."""
+    strangers = [key for key in keys if key not in linked.keys]
+    if not strangers:
+        return
+    if linked.keys and len(strangers) == len(keys):
+        what = f"have not one key in common, such as {keys[0]!r} and {next(iter(linked.keys))!r}"
+    else:
+        what = f"do not have the same keys: {len(strangers)} are in the tar alone, such as {strangers[0]!r}"
+    raise InputError(
+        f"{source} and the Parquet file of the same name {what}, so that what one drops could stay in the other: "
+        "filter them apart"
+    )
 
 
 def _read(

@@ -179,6 +179,20 @@ def test_forms_without_a_key_in_common_are_refused(run: Filter, tmp_path: Path) 
     assert outputs(tmp_path / "out") == {}
 
 
+@pytest.mark.parametrize(
+    "keys", [["000", None, "002", "003", "004"], [None] * 5, ["000", "002", "003", "004", "005"], []]
+)
+def test_forms_of_which_one_lacks_keys_of_the_other_are_refused(
+    run: Filter, folder: Path, tmp_path: Path, keys: list[str | None]
+) -> None:
+    table = pq.read_table(folder / "00000.parquet")[: len(keys)]
+    pq.write_table(table.set_column(2, "key", pa.array(keys, pa.string())), folder / "00000.parquet")
+    result = run(folder)
+    assert sorted(result.failures) == ["00000.parquet", "00000.tar"]
+    assert "do not have the same keys" in str(result.failures["00000.tar"])
+    assert outputs(tmp_path / "out") == {}
+
+
 def test_tar_of_which_every_download_failed_is_no_stranger(run: Filter, tmp_path: Path) -> None:
     folder = tmp_path / "failed"
     folder.mkdir()
