@@ -25,7 +25,9 @@ from heldout.manifest import Manifest, PreviousVersion
 DELTA_FORMAT: Final = "heldout-list-delta/1"
 _MAX_HEADER_BYTES = 4096
 _HEX256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_STANDING = np.dtype([("preference", "u1"), ("assurance", "u1"), ("since", "<i4")])
+_STANDING = np.dtype([("since", "<i4"), ("assurance", "u1"), ("preference", "u1")])
+_DAY = 16
+"""What a day counts for in the number of a standing; the assurance counts for 2, and train-ai=y for 1."""
 
 Reader = Callable[[str], pa.Table]
 """The table of a data file by its name in the old manifest."""
@@ -256,11 +258,21 @@ def _format_table(delta: TableDelta, name: TableName) -> bytes:
         [
             pack(_gaps(delta.removed.astype(np.uint64))),
             len(distinct).to_bytes(4, "little"),
-            distinct.tobytes(),
+            _format_standings(distinct),
             pack(index.astype(np.uint64)),
             _format_subjects(added, name),
         ]
     )
+
+
+def _format_standings(distinct: npt.NDArray[np.void]) -> bytes:
+    """Ascending ones, of which each is a few bits more than the one before."""
+    if not len(distinct):
+        return b""
+    first = distinct["since"][:1]
+    days = distinct["since"].astype(np.int64) - int(first[0])
+    numbers = days * _DAY + distinct["assurance"].astype(np.int64) * 2 + distinct["preference"]
+    return bytes(first.tobytes() + pack(_gaps(numbers.astype(np.uint64))))
 
 
 def _format_subjects(added: pa.Table, name: TableName) -> bytes:
@@ -290,7 +302,7 @@ class _Section:
         removed = _sums(self._packed(n_removed))
         if n_removed and int(removed[-1]) >= 2**63:
             raise ValueError("a position is too large")
-        distinct = np.frombuffer(self._take(_STANDING.itemsize * int.from_bytes(self._take(4), "little")), _STANDING)
+        distinct = self._standings(int.from_bytes(self._take(4), "little"))
         index = self._packed(n_added)
         if n_added and int(index.max()) >= len(distinct):
             raise ValueError("an entry has no standing")
@@ -301,6 +313,18 @@ class _Section:
         columns |= {column: np.ascontiguousarray(rows[column]) for column in ("preference", "assurance")}
         columns["since"] = pa.array(np.ascontiguousarray(rows["since"])).cast(pa.date32())
         return TableDelta(removed.astype(np.int64), pa.table(columns, schema=SCHEMAS[name]))
+
+    def _standings(self, n: int) -> npt.NDArray[np.void]:
+        if not n:
+            return np.empty(0, _STANDING)
+        first = int.from_bytes(self._take(4), "little", signed=True)
+        numbers = _sums(self._packed(n))
+        if int(numbers[-1]) // _DAY + first >= 2**31:
+            raise ValueError("a day is too late")
+        days, rest = np.divmod(numbers.astype(np.int64), _DAY)
+        distinct = np.empty(n, _STANDING)
+        distinct["since"], distinct["assurance"], distinct["preference"] = days + first, rest // 2, rest % 2
+        return distinct
 
     def _subjects(self, name: TableName, n: int) -> dict[str, Any]:
         if name == "url":

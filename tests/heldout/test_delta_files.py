@@ -244,3 +244,21 @@ def test_positions_out_of_order_are_refused() -> None:
     bad = replace(delta, tables={**delta.tables, "url": swapped})
     with pytest.raises(VerificationError):
         parse_delta(format_delta(bad))
+
+
+def test_standings_that_differ_by_days_take_bits() -> None:
+    """700 entries of any assurance, declared on any of a thousand days: what their keys take, and 2.5 octets each."""
+    rng = np.random.default_rng(1)
+    subjects = np.unique(rng.integers(0, 2**64 - 1, 700, np.uint64))
+    urls = pa.table(
+        {
+            "key": subjects,
+            "preference": (rng.random(700) < 0.02).astype(np.uint8),
+            "assurance": rng.integers(0, 5, 700).astype(np.uint8),
+            "since": pa.array(rng.integers(20_000, 21_000, 700).astype(np.int32)).cast(pa.date32()),
+        },
+        schema=SCHEMAS["url"],
+    )
+    size = len(format_delta(make_delta(BASE, _with(), _with(url=urls))))
+    keys_alone = len(pack(np.diff(subjects, prepend=np.uint64(0))))
+    assert size < keys_alone + 700 * 2.5 + 300  # 300 for the header

@@ -151,8 +151,12 @@ def section(name: str, header: dict[str, int], data: bytes) -> tuple[list[int], 
     removed = [sum(gaps[: i + 1]) for i in range(len(gaps))]
     n = header["added"]
     n_standings, data = int.from_bytes(data[:4], "little"), data[4:]
-    standings = [data[6 * i : 6 * i + 6] for i in range(n_standings)]
-    index, data = unpacked(data[6 * n_standings :], n)
+    earliest, gaps = 0, []
+    if n_standings:
+        earliest = int.from_bytes(data[:4], "little", signed=True)
+        gaps, data = unpacked(data[4:], n_standings)
+    standings = [sum(gaps[: i + 1]) for i in range(n_standings)]
+    index, data = unpacked(data, n)
     rows: list[dict[str, Any]] = [{} for _ in range(n)]
     if name == "url":
         gaps, data = unpacked(data, n)
@@ -168,8 +172,7 @@ def section(name: str, header: dict[str, int], data: bytes) -> tuple[list[int], 
     assert data == b""
     for row, number in zip(rows, index, strict=True):
         standing = standings[number]
-        row |= {"preference": standing[0], "assurance": standing[1]}
-        row["since"] = int.from_bytes(standing[2:], "little", signed=True)
+        row |= {"preference": standing % 2, "assurance": standing % 16 // 2, "since": earliest + standing // 16}
     return removed, rows
 
 
