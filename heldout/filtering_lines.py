@@ -13,6 +13,7 @@ hide an address.
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -214,12 +215,12 @@ def iter_tsv(lines: LineReader, url_column: str | None) -> Iterator[Line]:
 def _split_tabs(text: str) -> list[str]:
     fields = text.rstrip("\r\n").split("\t")
     if any(field.startswith('"') for field in fields):
-        try:
+        with suppress(csv.Error):
             unquoted = next(csv.reader([text], delimiter="\t", strict=True), [])
-        except csv.Error:
-            return fields
-        if len(unquoted) == len(fields):
-            return unquoted
+            if len(unquoted) == len(fields):
+                return unquoted
+        # Quotes are text in this line. An address that has them around is one for readers that take them off.
+        return [field[1:-1] if len(field) > 1 and field[0] == field[-1] == '"' else field for field in fields]
     return fields
 
 

@@ -88,6 +88,7 @@ FILES: dict[str, tuple[str, list[tuple[bytes, bool]]]] = {
             (b'5" nail\t' + HERS + b"\n", False),
             (b'"unclosed\t' + HERS + b"\n", False),
             (b'"quoted"\t"' + HERS + b'"\n', False),
+            (b'"so-called" cat\t"' + HERS + b'"\n', False),
             (b'"\thttps://else.example/2\n', True),
         ],
     ),
