@@ -30,7 +30,7 @@ def host_rule(text: str) -> HostRule:
     bare = text.strip().removeprefix("*.")
     key = canonical_key(bare if _SCHEME.match(bare) else f"https://{bare}")
     host = host_of(key)
-    shown = ascii(text[:200])
+    shown = repr(text[:200])
     if key != f"{host}/":
         raise InputError(f"{shown} is more than a host: give the host alone, or claim it as a prefix")
     if _IP.fullmatch(host):
@@ -50,7 +50,7 @@ def prefix_rule(text: str) -> PrefixRule:
         InputError: a query, no path, too long or too deep, or as `heldout.urls.canonical_key`.
     """
     bare = text.strip()
-    shown = ascii(bare[:200])
+    shown = repr(bare[:200])
     key = canonical_key(bare if _SCHEME.match(bare) else f"https://{bare}")
     if "?" in key:
         raise InputError(f"{shown} has a query: a prefix is a path; claim the address itself instead")

@@ -199,5 +199,5 @@ def _surt_host(host: str) -> str:
 
 def _shown(url: str) -> str:
     """For messages: short, and printable whatever it holds."""
-    shown = ascii(url[:200])
+    shown = repr(url[:200])
     return shown if len(url) <= 200 else f"{shown}..."

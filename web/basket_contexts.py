@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from web.basket import Problem
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of a list that could not be used."""
+
+    where: str
+    what: str
+    is_english: bool
+    """Whatever language the page is in."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class BasketPage:
     """Ticked ones of `picture`, `address`, `place`."""
     acting_as: str
     contact: str
-    problems: list[Problem]
+    problems: list[BadLine]
     """Lines of the last list that could not be used."""
     n_problems: int
 

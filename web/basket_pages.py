@@ -18,14 +18,14 @@ from heldout.records import ClaimRequest, HostSubject, Sample, Subject
 from registry.service import Registry
 from registry.subjects import read_subjects
 from search.engine import SearchEngine
-from web.basket import Contents, Wanted, Work, wanted_of, work_of_sample, works_of
-from web.basket_contexts import BasketAddress, BasketPage, BasketPlace, BasketWork, SiteOffer
+from web.basket import Contents, Problem, Wanted, Work, wanted_of, work_of_sample, works_of
+from web.basket_contexts import BadLine, BasketAddress, BasketPage, BasketPlace, BasketWork, SiteOffer
 from web.browser_basket import BasketDep
 from web.cards import thumbnail_address
 from web.claim_pages import claim_href, publishing_words
 from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep
 from web.forms import Fields, FieldsDep, all_of, first_of, is_contact
-from web.said import sentence
+from web.said import said, sentence
 from web.seals import check_seal, seal
 from web.selection import parse_selection
 from web.settings import Settings
@@ -207,7 +207,7 @@ def basket_page(
         scopes=["picture", "address", "place"],
         acting_as="artist",
         contact="",
-        problems=list(contents.problems),
+        problems=[_bad_line(each) for each in contents.problems],
         n_problems=contents.n_problems,
     )
 
@@ -265,6 +265,11 @@ def _basket_place(key: str, work: Work) -> BasketPlace:
     if kind == "host":
         return BasketPlace(key, text, _("the whole site, and what is below it"), is_site=True)
     return BasketPlace(key, text, _("everything below this address"), is_site=False)
+
+
+def _bad_line(problem: Problem) -> BadLine:
+    in_words = said(problem.what)
+    return BadLine(problem.where, in_words or problem.what, is_english=in_words is None)
 
 
 def _n_already(registry: Registry, works: Iterable[Work]) -> int:

@@ -72,6 +72,11 @@ def understood(form: Form, engine: SearchEngine) -> tuple[list[Work], list[Probl
             try:
                 works = works_of_site(engine, site)
             except InputError as error:
+                if not lines and _place_line(site).subject is not None:
+                    raise InputError(
+                        f"Nothing from {site[:80]} is in what is searched here. You can opt out the whole of it all "
+                        "the same: tick “all of it”, and show afterwards that it is yours."
+                    ) from error
                 problems.append(Problem(site, str(error)))
     elif not lines:
         raise InputError("There was nothing to read: paste addresses, choose a file or name your site.")
@@ -82,8 +87,10 @@ def understood(form: Form, engine: SearchEngine) -> tuple[list[Work], list[Probl
     from_lines, refused = _read(lines)
     if not (works or from_lines):
         first = next(iter([*problems, *refused]), None)
-        said = f" ({first.where}: {first.what})" if first else ""
-        raise InputError(f"Nothing of that can be opted out{said}: correct it and try again.")
+        if first is None:
+            raise InputError("There was nothing to read: paste addresses, choose a file or name your site.")
+        what = first.what.removesuffix(".")
+        raise InputError(f"Nothing of that can be opted out ({first.where}: {what}): correct it and try again.")
     return works + from_lines, problems + refused
 
 
@@ -119,7 +126,10 @@ def _tables(files: Iterable[SentFile]) -> list[Line]:
         try:
             text = file.data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise InputError(f"{file.name[:80]} is not text in UTF-8: save it so, as .csv or .txt.") from error
+            raise InputError(
+                f"{file.name[:80]} is not text in UTF-8: save it anew, in a spreadsheet as “CSV UTF-8”, elsewhere "
+                "as .txt."
+            ) from error
         lines += read_text(file.name or "list.txt", text)
     return lines
 

@@ -13,6 +13,8 @@ from typing import Final
 from web import words
 
 PLACE: Final = re.compile(r"%\((\w+)\)s")
+_NAME: Final = re.compile(r"[^\s.:/]*[.:/]+[^\s.:/]")
+"""A word with a dot, a colon or a slash in its middle."""
 _MAX_MESSAGE_CHARS: Final = 2_000
 _MAX_DEPTH: Final = 2
 _MIN_LETTERS: Final = 8
@@ -25,8 +27,9 @@ def sentence(message: str) -> str:
 
 
 def in_english(message: str) -> str:
-    """An error's message as a sentence, as it is."""
-    return message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")
+    """An error's message as a sentence, as it is. One that begins with an address or a file's name keeps it so."""
+    start = message[:1] if _NAME.match(message) else message[:1].upper()
+    return start + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")
 
 
 def said(message: str) -> str | None:

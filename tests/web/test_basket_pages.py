@@ -182,9 +182,14 @@ def test_a_site_goes_in_as_its_pictures_and_as_a_whole(site: TestClient) -> None
         ({}, None, "nothing to read"),
         ({"addresses": "castle"}, None, "Nothing of that can be opted out (line 1: "),
         ({"site": "co.uk", "whole": "1"}, None, "shared by many"),
-        ({"site": "nobody.example", "known": "1"}, None, "Nothing from nobody.example"),
-        ({}, ("works.csv", b"name,price\ncastle,3\n"), "has no column called url"),
-        ({}, ("works.txt", b"\xff\xfe\x00"), "is not text in UTF-8"),
+        (
+            {"site": "nobody.example", "known": "1"},
+            None,
+            "Nothing from nobody.example is in what is searched here. You",
+        ),
+        ({"addresses": "# none yet"}, None, "nothing to read"),
+        ({}, ("works.csv", b"name,price\ncastle,3\n"), "works.csv has no column called url"),
+        ({}, ("works.txt", b"\xff\xfe\x00"), "works.txt is not text in UTF-8"),
         ({}, ("works.txt", b"https://jane.example/1.png\n" * 10_001), "one opt-out takes 10,000"),
     ],
 )
@@ -195,6 +200,17 @@ def test_a_list_that_cannot_be_used_brings_the_form_back(
     assert says in page.one("p", role="alert").text
     assert page.one("textarea", id="addresses").text == form.get("addresses", "")
     assert basket(site).one("h1").text == "Your basket is empty"
+
+
+def test_lines_that_cannot_be_used_are_named_in_the_readers_language_and_letters(site: TestClient) -> None:
+    site.headers["accept-language"] = "es"
+    page = hand_in(site, addresses="https://jane.example/1.png\nuna canción\nمعرض")
+    lines = [line.text for line in page.one("div", class_="heard").all("li")]
+    assert lines[0].startswith("línea 2 : 'una canción' no es una dirección completa")
+    assert lines[1].startswith("línea 3 : 'معرض' no es")
+    assert page.one("div", class_="heard").all("span", lang="en") == []
+    refused = hand_in(site, 422, addresses="una canción").one("p", role="alert").text
+    assert "no es una dirección completa" in refused
 
 
 def test_a_basket_that_would_be_too_full_is_left_as_it_is(site: TestClient) -> None:
