@@ -128,7 +128,7 @@ class Filter:
             (n,) bool.
 
         Raises:
-            InputError: no column or field of URLs, or one that does not hold text.
+            InputError: no column or field of URLs, or one that does not hold text; digests that are no text or bytes.
         """
         if isinstance(batch, pa.Table | pa.RecordBatch):
             table = pa.table(batch) if isinstance(batch, pa.RecordBatch) else batch
@@ -206,5 +206,10 @@ class Filter:
                     evidence.urls.append((number, value))
                 elif value is not None:
                     raise InputError(f"sample {number} of the batch has a URL that is {type(value).__name__}, not text")
-            elif name.lower() == SHA256_NAME and isinstance(value, str | bytes):
+            elif name.lower() == SHA256_NAME and value is not None:
+                if not isinstance(value, str | bytes):
+                    raise InputError(
+                        f"sample {number} of the batch has a digest that is {type(value).__name__}, so that no picture "
+                        "would be met by its bytes: give text or bytes"
+                    )
                 evidence.look_at_digest(value, number)

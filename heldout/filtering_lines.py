@@ -3,7 +3,8 @@
 Fails closed: what cannot be read in one way only is an error that names file and line, since a line that is misread may
 hide an address.
 
-- JSONL: every line that is not blank is an object with a field of URLs, whose value is a string or null.
+- JSONL: every line that is not blank is an object with a field of URLs, whose value is a string or null, as is that of
+  a field of digests.
 - CSV: RFC 4180, with the first of comma, semicolon, tab and bar under which the header names a column of URLs. Quoted
   fields may hold line breaks.
 - TSV: a line is a sample. Both customs are read, quotes as part of the text and quotes around it, as long as they agree
@@ -117,7 +118,9 @@ def _json_values(fields: dict[str, object], lines: LineReader, url_column: str |
             if value is not None and not isinstance(value, str):
                 raise lines.error(f"has a field {name!r} that is no text: name the URLs with --url-column")
             urls.append(value)
-        elif lower == SHA256_NAME and isinstance(value, str):
+        elif lower == SHA256_NAME:
+            if value is not None and not isinstance(value, str):
+                raise lines.error(f"has a field {name!r} that is no text, so that no picture would be met by its bytes")
             digests.append(value)
         elif (lower in ID_NAMES or lower in CAPTION_NAMES) and isinstance(value, str | int):
             said[lower] = str(value)

@@ -64,6 +64,8 @@ def test_empty_batches_are_answered(pulled: Path, batch: pa.Table) -> None:
         {"url": [CLEAN], "URL": [CLEAN, CLEAN]},
         pa.table({"link": [CLEAN]}),
         pa.table({"url": [1]}),
+        {"url": ["https://else.example/"], "sha256": [np.arange(32, dtype=np.uint8)]},
+        [{"url": "https://else.example/", "SHA256": bytearray(32)}],
     ],
 )
 def test_batches_that_cannot_be_checked_are_errors(pulled: Path, batch: pa.Table) -> None:

@@ -148,6 +148,11 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "quoted line break": ("a.tsv", b'caption\turl\n"a\nb"\thttps://a.example/\n', "line 2, has 1 fields"),
     "open quote": ("a.csv", b'caption,url\n"a,https://a.example/\nb,https://a.example/\n', "line 2, cannot be read"),
     "escaped quote": ("a.csv", b'caption,url\n"a \\"b\\" c",https://a.example/\n', "line 2, cannot be read as CSV"),
+    "digest of numbers": (
+        "a.jsonl",
+        b'{"url": null, "sha256": [1, 2]}\n',
+        "line 1, has a field 'sha256' that is no text",
+    ),
     "old line ends of csv": ("a.csv", b"url,caption\rhttps://a.example/,b\r", "line 1, holds a carriage return"),
     "old line ends of tsv": ("a.tsv", b"url\tcaption\rhttps://a.example/\tb\r", "line 1, holds a carriage return"),
     "old line ends after the first": ("a.tsv", b"url\nhttps://a.example/\r" + HERS + b"\n", "line 2, holds a carriage"),
