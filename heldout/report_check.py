@@ -38,6 +38,15 @@ class ReportCheck:
         return self.report.failed
 
     @property
+    def blind(self) -> tuple[str, ...]:
+        """Shards that had samples, none with an address; tars apart, of which the pictures are looked up."""
+        return tuple(
+            shard["name"]
+            for shard in self.report.shards
+            if shard["n_unreadable_urls"] == shard["n_in"] > 0 and not shard["name"].endswith(".tar")
+        )
+
+    @property
     def manifest_sha256(self) -> str:
         """Of the list that was applied."""
         return self.report.manifest_sha256
@@ -59,6 +68,11 @@ class ReportCheck:
             yield f"{len(self.failed)} inputs gave no output ({_some(self.failed)}): mend and filter them"
         if self.missing:
             yield f"{len(self.missing)} files of the run are not here ({_some(self.missing)})"
+        if self.blind:
+            yield (
+                f"of {len(self.blind)} shards ({_some(self.blind)}) no sample had an address that can be looked up: "
+                "see whether --url-column names the right column"
+            )
         if self.unlisted:
             yield f"{len(self.unlisted)} shards here are not of this run ({_some(self.unlisted)}): move them away"
 
