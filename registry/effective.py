@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import heldout.leaves
+import heldout.records
 import heldout.replay
 import heldout.states
 from heldout.durable import replacing
@@ -204,7 +205,7 @@ def _checked(entries: Iterable[tuple[int, bytes]], tree: TileReader) -> Iterator
 def _code_digest() -> str:
     """Of all the code that decides what the rows are."""
     digest = hashlib.sha256()
-    for module in (heldout.leaves, heldout.replay, heldout.states, standings):
+    for module in (heldout.leaves, heldout.records, heldout.replay, heldout.states, standings):
         digest.update(Path(module.__file__ or "").read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()
