@@ -312,16 +312,22 @@ def _same(earlier: DisputeRow, request: DisputeRequest) -> DisputeRow:
     return earlier
 
 
-def _statement(text: str) -> str:
-    """What somebody said, its lines ended in one way. Raises InputError: too short or long, or it cannot be shown."""
+def plain_words(text: str) -> str:
+    """What somebody said, its lines ended in one way. Raises InputError: it cannot be shown, or not be stored."""
     said = "\n".join(text.strip().splitlines())
+    if not all(char.isprintable() or char in "\n\t" for char in said):
+        raise InputError("the statement holds a control character: remove it")
+    return said
+
+
+def _statement(text: str) -> str:
+    """A statement. Raises InputError: too short or long, or as `plain_words`."""
+    said = plain_words(text)
     if not MIN_STATEMENT_CHARS <= len(said) <= MAX_STATEMENT_CHARS:
         raise InputError(
             f"a statement has {MIN_STATEMENT_CHARS} to {MAX_STATEMENT_CHARS:,} characters, this one {len(said)}: "
             "say in a few sentences what is wrong and why"
         )
-    if not all(char.isprintable() or char in "\n\t" for char in said):
-        raise InputError("the statement holds a control character: remove it")
     return said
 
 

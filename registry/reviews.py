@@ -20,7 +20,7 @@ from registry.claim_history import why
 from registry.claims import locked_claim
 from registry.dispute_positions import disputed_positions
 from registry.dispute_records import positions_of
-from registry.disputes import close, free, in_states, locked_dispute
+from registry.disputes import close, free, in_states, locked_dispute, plain_words
 from registry.evidence import shown_by_proofs
 from registry.notices import owe
 from registry.quarantine import MIN_CLAIM_QUALITY, hold_pictures, release_pictures
@@ -60,7 +60,7 @@ def decide_dispute(
         NotFoundError: no such dispute.
         AccessError: the reviewer is one of the two sides, or claims something of it too.
         ConflictError: it is in another state by now, was taken back, or the claimant may still answer.
-        InputError: the reason is missing.
+        InputError: the reason is missing, or holds what cannot be shown.
     """
     row = locked_dispute(session, dispute_id)
     said = _reason(reason)
@@ -118,7 +118,7 @@ def decide_claim(
         NotFoundError: no such claim.
         AccessError: it is the reviewer's own, one that the reviewer has disputed, or they claim something of it too.
         ConflictError: the claim was withdrawn, or decided about meanwhile.
-        InputError: the reason is missing, or there is nothing to decide so.
+        InputError: the reason is missing or holds what cannot be shown, or there is nothing to decide so.
     """
     claim = locked_claim(session, claim_id)
     said = _reason(reason)
@@ -258,7 +258,7 @@ def _pdq(session: Session, claim_id: str, positions: Collection[int], *, min_qua
 
 def _reason(text: str) -> str:
     least, most = REASON_CHARS
-    said = text.strip()
+    said = plain_words(text)
     if not least <= len(said) <= most:
         raise InputError(f"give a reason of {least} to {most:,} characters: those it concerns will read it")
     return said

@@ -151,6 +151,17 @@ def test_no_decision_without_a_reason(registry: Registry, jane: str, reason: str
     assert states(registry, claim) == ["disputed"] * 3
 
 
+def test_a_reason_that_a_database_cannot_keep_decides_nothing(registry: Registry, jane: str) -> None:
+    claim = claimed(registry)
+    made = disputed(registry, claim, jane)
+    with pytest.raises(InputError, match="control character"):
+        registry.reviewing.decide_dispute(made.id, "refuse", reason="It is hers.\x00")
+    with pytest.raises(InputError, match="control character"):
+        registry.reviewing.decide_claim(claim.id, "reject", reason="It is hers.\x00")
+    registry.reviewing.decide_dispute(made.id, "refuse", reason="It is hers.\r\nThe contract says so.")
+    assert registry.disputing.get(made.id, account_id=jane).decision == "It is hers.\nThe contract says so."
+
+
 def test_nobody_decides_what_is_their_own(registry: Registry, jane: str, ota: str) -> None:
     claim = registry.submit(request(url("a")), account_id=ota)
     made = disputed(registry, claim, jane)
