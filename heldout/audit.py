@@ -23,6 +23,7 @@ from heldout import __version__
 from heldout.audit_page import make_page
 from heldout.audit_sections import SHOWN, Found, Voice, make_sections
 from heldout.audit_shards import AuditedShard, ShardReader, shard_table
+from heldout.audit_sql import OTHER_TABLES, TABLES
 from heldout.audit_tables import DEFAULT_MEMORY, AuditTables, check_extra
 from heldout.audit_words import TITLES
 from heldout.durable import PART_LIFE_S, sync_folder, write_durably
@@ -37,6 +38,11 @@ SUMMARY_NAME: Final = "audit.json"
 PAGE_NAME: Final = "audit.html"
 SQL_NAME: Final = "audit.sql"
 TABLES_FOLDER: Final = "tables"
+_MADE: Final = re.compile(
+    rf"audit\.(json|html|sql)|{TABLES_FOLDER}(/({'|'.join({**TABLES, **OTHER_TABLES})})\.(parquet|csv))?"
+    r"|samples(/[0-9]+\.parquet)?"
+)
+"""Paths that an audit writes: what an earlier one may have left, and nothing else, makes way for the next."""
 _MONTHS: Final = 1_000
 """Rows of opt-outs by month and assurance that a chart adds up: all there are in 16 years."""
 
@@ -211,8 +217,19 @@ def _duckdb_version() -> str:
 def _check_out(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder with -o")
-    if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY_NAME).is_file():
-        raise InputError(f"{out} holds something that is no audit: give another folder with -o")
+    strangers = sorted(name for name in _held(out) if not _MADE.fullmatch(name))
+    if strangers:
+        raise InputError(
+            f"{out} holds something that is no audit, such as {strangers[0]}, which would be lost: give another folder "
+            "with -o, or move it away"
+        )
+
+
+def _held(out: Path) -> list[str]:
+    """What lies in a folder, by path below it; folders only if they are empty."""
+    paths = list(out.rglob("*")) if out.is_dir() else []
+    full = {path.parent for path in paths}
+    return [path.relative_to(out).as_posix() for path in paths if path not in full]
 
 
 def _replace(out: Path, made: Path) -> None:

@@ -383,6 +383,19 @@ def test_an_output_that_is_something_else_is_left_alone(auditor: Auditor, shards
     assert (tmp_path / "audit" / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["notes.ipynb", "00000.parquet", "tables/mine.csv", "samples/mine.parquet", "mine/"])
+def test_what_others_put_into_an_audit_is_not_lost_with_it(
+    auditor: Auditor, shards: Path, tmp_path: Path, name: str
+) -> None:
+    auditor(shards, against=(shards,))
+    auditor(shards)
+    mine = tmp_path / "audit" / name
+    mine.mkdir() if name.endswith("/") else mine.write_text("mine")
+    with pytest.raises(InputError, match=name.rstrip("/")):
+        auditor(shards)
+    assert mine.exists()
+
+
 def test_what_a_killed_audit_left_is_swept_once_nobody_can_be_at_it(
     auditor: Auditor, shards: Path, tmp_path: Path
 ) -> None:
