@@ -325,9 +325,12 @@ class _Pull:
     def _sweep(self) -> None:
         """Remove what neither the version in force nor the one before needs, and leftovers of pulls that died."""
         names = [path.name for path in self._folder.versions.iterdir() if _VERSION_NAME.fullmatch(path.name)]
-        names.sort(key=lambda name: [int(part) for part in name.split("-")])
-        position = names.index(self._folder.current_name())
-        keep = names[max(0, position - 1) : position + 1]
+        names.sort(key=_numbers)
+        current = self._folder.current_name()
+        position = names.index(current)
+        keep = set(names[max(0, position - 1) : position + 1])
+        # A list that was only signed anew is the same list: reports may still be about the one before it.
+        keep.update([name for name in names[:position] if _numbers(name)[0] < _numbers(current)[0]][-1:])
         for path in self._folder.versions.iterdir():
             if path.name not in keep:
                 shutil.rmtree(path, ignore_errors=True)
@@ -338,6 +341,11 @@ class _Pull:
                 path.unlink(missing_ok=True)
         for path in (self._folder.current, self._folder.root, self._folder.unverified):
             remove_parts(path)
+
+
+def _numbers(name: str) -> list[int]:
+    """Of a version's folder: the list's version, and that of the signed timestamp."""
+    return [int(part) for part in name.split("-")]
 
 
 def _check_grown(log: TileReader, old_size: int, old_root: bytes, new: Checkpoint) -> None:

@@ -515,3 +515,16 @@ def test_dead_pull_with_the_same_name_is_replaced(pulled: Path, site: Site, pull
     shutil.copytree(pulled / "versions" / "1-1", pulled / "versions" / "2-2")
     pull_site()
     assert ExclusionList.open(pulled).version.manifest.version == 2
+
+
+def test_signing_a_list_anew_does_not_push_out_the_list_before(tmp_path: Path) -> None:
+    site = Site().publish(URLS, IMAGES)
+    root = site.write_root(tmp_path)
+    pull(BASE_URL, tmp_path / "list", root=root, transport=site.transport())
+    site.publish(URLS[:1], IMAGES)
+    for _ in range(3):
+        site.sign()
+        pull(BASE_URL, tmp_path / "list", transport=site.transport())
+    assert sorted(path.name for path in (tmp_path / "list/versions").iterdir()) == ["1-1", "2-4", "2-5"]
+    old = ExclusionList.open(tmp_path / "list", version="1-1")
+    assert old.counts["url"] == len(URLS)
