@@ -7,7 +7,7 @@ left is not written.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from io import BufferedRandom
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -64,25 +65,20 @@ def filter_parquet(
         columns = typed_columns(shard.schema_arrow, source, url_column)
         names = None if stream is not None else _looked_at(columns, shard.schema_arrow, observer, has_keys=bool(also))
         writer: pq.ParquetWriter | None = None
-        for group in _decided_ahead(shard, names, _Question(source, exclusions, url_column, opt_in)):
+        asks = None if observer is None else observer.asks
+        question = _Question(source, exclusions, url_column, opt_in, also or {}, asks)
+        for group in _decided_ahead(shard, names, question):
             if stream is not None and writer is None:  # not before a group was read: see `_shape`
                 writer = stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
-            parts = [np.zeros(0, dtype=np.bool_)]
-            for batch, by_list, n_unreadable in group.batches:
-                decision = by_list
-                if also:
-                    decision = decision.or_else(keys_of_rows(batch.column(group.columns.ids["key"])), also)
-                tally.count(decision)
-                tally.n_unreadable_urls += n_unreadable
-                if observer is not None:
-                    observer.take(samples_of(batch, group.columns, observer.asks), decision)
-                parts.append(decision.kept)
-            kept = np.concatenate(parts)
+            for batch in group.batches:
+                tally.count(batch.decision)
+                tally.n_unreadable_urls += batch.n_unreadable
+                if observer is not None and batch.samples is not None:
+                    observer.take(batch.samples, batch.decision)
             if mask is not None:
-                mask.take_group(kept)
-            if writer is not None and kept.any():
-                left = kept_rows(group.rows, kept)
-                writer.write_table(left, row_group_size=left.num_rows)
+                mask.take_group(group.kept)
+            if writer is not None and group.left.num_rows:
+                writer.write_table(group.left, row_group_size=group.left.num_rows)
         if stream is not None and writer is None:
             stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
     return tally
@@ -95,15 +91,30 @@ class _Question(NamedTuple):
     exclusions: ExclusionList
     url_column: str | None
     opt_in: Assurance | None
+    also: Mapping[str, Rule]
+    asks: Collection[str] | None
+    """What an observer wants to know of the rows; None if there is none."""
+
+
+class _Batch(NamedTuple):
+    """What was decided about some rows."""
+
+    decision: Decision
+    n_unreadable: int
+    """How many of them have no URL that can be looked up."""
+    samples: pa.Table | None
+    """What they say of themselves, for an observer."""
 
 
 class _Group(NamedTuple):
     """A row group, and what was decided about it."""
 
-    rows: pa.Table
-    columns: Columns
-    batches: list[tuple[pa.Table, Decision, int]]
-    """In order: slices of the rows, the decision about each, and how many of them have no URL that can be looked up."""
+    batches: list[_Batch]
+    """In order."""
+    kept: npt.NDArray[np.bool_]
+    """(n,)"""
+    left: pa.Table
+    """The rows that are kept; none if only some columns were read."""
 
 
 def _decided_ahead(shard: pq.ParquetFile, names: list[str] | None, question: _Question) -> Iterator[_Group]:
@@ -135,14 +146,19 @@ def _decided_ahead(shard: pq.ParquetFile, names: list[str] | None, question: _Qu
 
 
 def _decide_group(reader: pq.ParquetFile, number: int, names: list[str] | None, question: _Question) -> _Group:
-    rows = reader.read_row_group(number, columns=names)
+    # By one thread, which also lets go of the rows: memory that another has to give back is not soon used again.
+    rows = reader.read_row_group(number, columns=names, use_threads=False)
     columns = typed_columns(rows.schema, question.source, question.url_column)
     batches = []
     for start in range(0, rows.num_rows, _BATCH_ROWS):
         batch = rows.slice(start, _BATCH_ROWS)
         decision, unreadable = decide_rows(batch, columns, question.exclusions, question.opt_in)
-        batches.append((batch, decision, int(unreadable.sum())))
-    return _Group(rows, columns, batches)
+        if question.also:
+            decision = decision.or_else(keys_of_rows(batch.column(columns.ids["key"])), question.also)
+        samples = None if question.asks is None else samples_of(batch, columns, question.asks)
+        batches.append(_Batch(decision, int(unreadable.sum()), samples))
+    kept = np.concatenate([np.zeros(0, np.bool_), *(batch.decision.kept for batch in batches)])
+    return _Group(batches, kept, kept_rows(rows, kept) if names is None else rows.schema.empty_table())
 
 
 def link_keys(
