@@ -3,8 +3,8 @@
 Fails closed: what cannot be read in one way only is an error that names file and line, since a line that is misread may
 hide an address.
 
-- JSONL: every line that is not blank is an object with a field of URLs, whose value is a string or null, as is that of
-  a field of digests.
+- JSONL: every line that is not blank is an object, with no name twice and a field of URLs, whose value is a string or
+  null, as is that of a field of digests.
 - CSV: RFC 4180, with the first of comma, semicolon, tab and bar under which the header names a column of URLs. Quoted
   fields may hold line breaks.
 - TSV: a line is a sample. Both customs are read, quotes as part of the text and quotes around it, as long as they agree
@@ -88,6 +88,18 @@ class LineReader:
         return InputError(f"{self.name}, line {number or self.number}, {what}")
 
 
+class _Ambiguous(dict[str, object]):
+    """A JSON object with a name in it twice."""
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else _Ambiguous(fields)
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def iter_jsonl(lines: LineReader, url_column: str | None) -> Iterator[Line]:
     """Lines of a JSONL file.
 
@@ -100,9 +112,11 @@ def iter_jsonl(lines: LineReader, url_column: str | None) -> Iterator[Line]:
             yield Line(data, None)
             continue
         try:
-            fields = json.loads(text)
+            fields = _JSON.decode(text)
         except (ValueError, RecursionError) as error:
             raise lines.error(f"is not JSON ({error}): correct it, or get the file again") from error
+        if isinstance(fields, _Ambiguous):
+            raise lines.error("has a field twice, of which some readers take one and some the other: correct it")
         if not isinstance(fields, dict):
             raise lines.error("is not a JSON object: every line must be one")
         yield Line(data, _json_values(fields, lines, url_column))
