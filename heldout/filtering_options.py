@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from heldout.exclusion import ExclusionList
-from heldout.records import Assurance
+from heldout.records import ASSURANCES, Assurance
 
 Emit = Literal["removal", "url-list", "datacomp-uids"]
 EMITS: Final[tuple[Emit, ...]] = ("removal", "url-list", "datacomp-uids")
@@ -45,8 +45,13 @@ class FilterOptions:
 
     @property
     def opt_in(self) -> Assurance | None:
-        """How well a grant has to be proved; None if what is not opted out is kept without."""
-        return self.min_grant_assurance if self.preference == "train-ai=y" else None
+        """How well a grant has to be proved; None if what is not opted out is kept without.
+
+        What is weaker than `min_assurance` is left out of the list, grants like opt-outs.
+        """
+        if self.preference != "train-ai=y":
+            return None
+        return max(self.min_assurance, self.min_grant_assurance, key=ASSURANCES.index)
 
 
 def open_list(options: FilterOptions) -> ExclusionList:

@@ -13,6 +13,9 @@ from heldout.errors import VerificationError
 from heldout.filtering import Filter, FilterOptions, FilterResult, filter_shards
 from heldout.records import ASSURANCES, Assurance
 from heldout.report_check import verify_report
+from heldout.report_reading import load_report
+from heldout.report_shards import verify_shards
+from heldout.stored import verify_current
 from tests.heldout.published import PlaceRule, Site, UrlRule
 from tests.heldout.test_filtering_tar import keys_of, sample, tar_of
 
@@ -66,6 +69,20 @@ def test_only_what_is_granted_and_not_opted_out_is_kept(pulled: Path, tmp_path: 
     assert verify_report(result.report).doubts == ()
     said = json.loads(result.report.read_bytes())["predicate"]["options"]
     assert (said["preference"], said["min_grant_assurance"]) == ("train-ai=y", "account")
+
+
+def test_a_grant_weaker_than_any_entry_asked_for_counts_for_nothing_and_the_report_says_so(
+    pulled: Path, tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"url": [GRANTED, ON_HOST]}), tmp_path / "a.parquet")
+    result = run(pulled, tmp_path / "a.parquet", tmp_path / "out", min_assurance="host")
+    assert pq.read_table(tmp_path / "out" / "a.parquet")["url"].to_pylist() == [ON_HOST]
+    assert result.report is not None
+    said = json.loads(result.report.read_bytes())["predicate"]["options"]
+    assert (said["min_assurance"], said["min_grant_assurance"]) == ("host", "host")
+    stored = verify_current(pulled, now=None)
+    again = verify_shards(load_report(result.report), [tmp_path / "a.parquet"], stored, n_again=1)
+    assert again.filtered_again == ("a.parquet",)
 
 
 def test_every_format_and_batch_decides_alike(pulled: Path, tmp_path: Path) -> None:
