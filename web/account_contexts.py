@@ -81,6 +81,14 @@ class AccountPage:
 
 
 @dataclass(frozen=True)
+class AccountDeletedPage:
+    """`/account/deleted`: nothing is left to sign in to."""
+
+    is_withdrawn: bool
+    """Whether the opt-outs were taken back too."""
+
+
+@dataclass(frozen=True)
 class DeleteAccountPage:
     """`/account/delete`: what is forgotten, what stays."""
 

@@ -14,7 +14,7 @@ from heldout.states import CLOSED
 from registry.api_keys import SCOPES, ApiKey, Scope
 from registry.service import Registry
 from search.engine import SearchEngine
-from web.account_contexts import AccountPage, ClaimLine, DeleteAccountPage, KeyLine, ManagePage
+from web.account_contexts import AccountDeletedPage, AccountPage, ClaimLine, DeleteAccountPage, KeyLine, ManagePage
 from web.claim_pages import claim_facts, claim_href
 from web.claim_pictures import pictures_of_claim
 from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep
@@ -131,9 +131,17 @@ def delete(
         return to_sign_in(f"{HOME}/delete")
     visitor.check_form(csrf)
     registry.delete_account(visitor.account.id, withdraw_claims=claims == "withdraw")
-    response = RedirectResponse("/", status_code=303)
+    response = RedirectResponse(f"{HOME}/deleted{'?withdrawn=1' if claims == 'withdraw' else ''}", status_code=303)
     sign_out_browser(response, settings)
     return response
+
+
+@routes.get(f"{HOME}/deleted")
+def deleted(request: Request, pages: PagesDep, visitor: VisitorDep, withdrawn: str = "") -> Response:
+    """Somebody is forgotten; what became of the opt-outs."""
+    if visitor is not None:
+        return RedirectResponse(HOME, status_code=303)
+    return pages.render(request, "account_deleted.html", AccountDeletedPage(is_withdrawn=withdrawn == "1"))
 
 
 @routes.get("/claims/{claim_id}/manage")

@@ -466,7 +466,11 @@ def test_deleting_an_account_forgets_the_person_and_leaves_the_log_whole(
     kept = {"cookie": f"heldout={site.cookies['heldout']}"}
     size = registry.sequence().size
     assert JANE in page(site, "/account/delete").text
-    assert site.post("/account/delete", data={"csrf": csrf_of(site), "claims": choice}).status_code == 303
+    done = site.post("/account/delete", data={"csrf": csrf_of(site), "claims": choice})
+    assert done.status_code == 303
+    said = page(site, done.headers["location"]).one("main").text
+    assert "Your account is deleted" in said
+    assert ("stay in force" in said, "were taken back" in said) == (choice == "keep", choice == "withdraw")
     assert site.get("/account", headers=kept).status_code == 303
     assert site.get("/v1/claims", headers=bearer(key)).status_code == 401
     assert registry.claim(made["id"]).state == state

@@ -38,6 +38,7 @@ PAGES: dict[str, type] = {
     "sent.html": account_contexts.SentPage,
     "sign_in_link.html": account_contexts.SignInLinkPage,
     "account.html": account_contexts.AccountPage,
+    "account_deleted.html": account_contexts.AccountDeletedPage,
     "delete_account.html": account_contexts.DeleteAccountPage,
     "claim.html": contexts.ClaimPage,
     "evidence.html": contexts.EvidencePage,
@@ -135,6 +136,7 @@ def test_the_context_of_each_rendered_page_is_its_dataclass(
         own_site.get("/sign-in/sent"),
         own_site.get("/sign-in/nothing"),
     ]
+    rendered.append(own_site.get("/account/deleted"))
     sign_in(own_site, settings.state_dir, "jane@mail.example")
     form = dict(read_page(own_site.get(f"/claims/{claim_id}/dispute").text).one("main").one("form").fields())
     wanted = form | {"basis": "mine", "statement": "I drew this, and I can show it."}
