@@ -155,6 +155,7 @@ def test_captions_are_text_whatever_they_hold(site: TestClient) -> None:
     (script,) = page.all("script")
     assert script.attributes["src"].startswith("/static/site.js")
     assert page.one("article").one("h3").text.startswith(HOSTILE[:24])
+    assert page.one("article").one("h3").attributes["dir"] == "auto"
 
 
 def test_what_was_typed_is_said_back_as_text(site: TestClient) -> None:
