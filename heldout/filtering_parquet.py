@@ -1,15 +1,17 @@
 """One Parquet shard minus the rows a list excludes.
 
-Row group by row group, so that memory stays bounded by two, or three of the looked-at columns where nothing is written:
-some are read and looked up while the one before is used.
+Row group by row group, so that memory stays bounded by two, or three of the columns that are looked at where
+nothing is written. One or two are read and looked up while the one before is used.
 What is left keeps its order, schema, schema metadata, compression and row groups; a row group of which nothing is
 left is not written.
 """
 
+import os
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager
+from functools import lru_cache
 from io import BufferedRandom
 from itertools import islice
 from pathlib import Path
@@ -67,7 +69,7 @@ def filter_parquet(
         writer: pq.ParquetWriter | None = None
         asks = None if observer is None else observer.asks
         question = _Question(source, exclusions, url_column, opt_in, also or {}, asks)
-        for group in _decided_ahead(shard, names, question):
+        for group in stack.enter_context(closing(_decided_ahead(shard, names, question))):
             if stream is not None and writer is None:  # not before a group was read: see `_shape`
                 writer = stack.enter_context(pq.ParquetWriter(stream, shard.schema_arrow, **_shape(shard)))
             for batch in group.batches:
@@ -117,32 +119,49 @@ class _Group(NamedTuple):
     """The rows that are kept; none if only some columns were read."""
 
 
-def _decided_ahead(shard: pq.ParquetFile, names: list[str] | None, question: _Question) -> Iterator[_Group]:
+_MOST_AHEAD = 2
+
+
+@lru_cache(maxsize=1)
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Those of this process, which stay for the next shard.
+
+    A new thread has none of the memory that the last one used, and the system would clear as much again for it.
+    """
+    return ThreadPoolExecutor(_MOST_AHEAD, thread_name_prefix=f"filter-{process}")
+
+
+def _decided_ahead(shard: pq.ParquetFile, names: list[str] | None, question: _Question) -> Generator[_Group]:
     """The row groups in order; others are being read and looked up while one is used.
 
     Arrow and the kernel work without the interpreter. Where all columns are wanted the caller writes them, which keeps
     one processor busy: one group is ahead then. Else there are two, on two processors if Arrow may use so many.
     """
-    n_ahead = 1 if names is None else min(2, pa.cpu_count())
+    n_ahead = 1 if names is None else min(_MOST_AHEAD, pa.cpu_count())
+    tasks: deque[Future[_Group]] = deque()
     with ExitStack() as stack:
         # Each by a reader of its own: nobody promises that one may be asked by two threads.
         readers = [shard] + [
             stack.enter_context(pq.ParquetFile(question.source, page_checksum_verification=True))
             for _ in range(n_ahead - 1)
         ]
-        pool = stack.enter_context(ThreadPoolExecutor(n_ahead))
         numbers = iter(range(shard.num_row_groups))
-        tasks: deque[Future[_Group]] = deque()
 
         def start(n: int) -> None:
             for number in islice(numbers, n):
-                tasks.append(pool.submit(_decide_group, readers[number % n_ahead], number, names, question))
+                reader = readers[number % n_ahead]
+                tasks.append(_threads(os.getpid()).submit(_decide_group, reader, number, names, question))
 
-        start(n_ahead)
-        while tasks:
-            group = tasks.popleft().result()
-            start(1)
-            yield group
+        try:
+            start(n_ahead)
+            while tasks:
+                group = tasks.popleft().result()
+                start(1)
+                yield group
+        finally:
+            for task in tasks:
+                task.cancel()
+            wait(tasks)
 
 
 def _decide_group(reader: pq.ParquetFile, number: int, names: list[str] | None, question: _Question) -> _Group:
