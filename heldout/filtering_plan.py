@@ -40,7 +40,8 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
     """What to filter, in order of names.
 
     Raises:
-        InputError: there is nothing to filter, two inputs have one name, or an output would replace its input.
+        InputError: there is nothing to filter, two inputs have one name, an output would replace its input, or a folder
+            holds a link to another one.
     """
     sources: dict[str, Source] = {}
     for name, path in _iter_sources(inputs, out.resolve()):
@@ -73,9 +74,16 @@ def _iter_sources(inputs: Iterable[Path], out: Path) -> Iterator[tuple[str, Path
     """Names and files; what lies in `out` is no input, so that a folder within the input folder will do as output."""
     for path in inputs:
         if path.is_dir():
+            held = sorted(path.rglob("*"))
+            links = [each for each in held if each.is_symlink() and each.is_dir() and each.resolve() != out]
+            if links:
+                raise InputError(
+                    f"{links[0]} is a link to a folder, and what lies there would not be looked at: take it away, "
+                    "and give that folder as an input of its own"
+                )
             found = [
                 source
-                for source in sorted(path.rglob("*"))
+                for source in held
                 if is_shard(source) and out not in source.resolve().parents and not _is_emitted(source, path)
             ]
             if not found and out in {path.resolve(), *path.resolve().parents}:

@@ -99,6 +99,18 @@ def test_stale_list_writes_nothing_unless_allowed_and_then_says_so(pulled: Path,
     assert "did not verify" in doubt
 
 
+def test_folders_that_are_linked_to_are_not_passed_over_in_silence(pulled: Path, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (shards / "00000.parquet").rename(tmp_path / "more" / "00000.parquet")
+    (shards / "linked").symlink_to(tmp_path / "more")
+    with pytest.raises(InputError, match="linked is a link to a folder"):
+        filter_shards([shards], tmp_path / "out", FilterOptions(pulled))
+    assert filter_shards([shards / "linked"], tmp_path / "out", FilterOptions(pulled)).failures == {}
+    (shards / "linked").unlink()
+    (shards / "out").symlink_to(tmp_path / "out")
+    assert filter_shards([shards], tmp_path / "out", FilterOptions(pulled)).failures == {}
+
+
 def test_earlier_runs_report_and_output_do_not_outlive_a_failure(pulled: Path, shards: Path, tmp_path: Path) -> None:
     filter_shards([shards / "00000.parquet"], tmp_path / "out", FilterOptions(pulled))
     (shards / "00000.parquet").write_bytes(b"")
