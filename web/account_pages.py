@@ -15,7 +15,7 @@ from registry.api_keys import SCOPES, ApiKey, Scope
 from registry.service import Registry
 from search.engine import SearchEngine
 from web.account_contexts import AccountDeletedPage, AccountPage, ClaimLine, DeleteAccountPage, KeyLine, ManagePage
-from web.claim_pages import claim_facts, claim_href
+from web.claim_pages import claim_facts, claim_href, notes_in_words
 from web.claim_pictures import pictures_of_claim
 from web.deps import SAME_ORIGIN, EngineDep, PagesDep, RegistryDep, SettingsDep
 from web.dispute_words import dispute_box
@@ -223,7 +223,7 @@ def _manage_page(
     may_by_secret = not may_by_account and registry.may_change(claim_id, secret=secret)
     return ManagePage(
         claim=claim_facts(claim, is_logged=bool(claim.log_indices)),
-        notes=claim.notes,
+        notes=notes_in_words(claim),
         pictures=pictures_of_claim(registry, engine, claim_id),
         verification_key=registry.vkey,
         prove_href=claim_href(claim_id, "prove", secret if may_by_secret else None),

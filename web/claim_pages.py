@@ -16,6 +16,7 @@ from web.claim_pictures import pictures_of_claim
 from web.contexts import ClaimFacts, ClaimPage, DonePage
 from web.deps import EngineDep, MailerDep, PagesDep, RegistryDep, SettingsDep
 from web.dispute_words import dispute_box
+from web.said import sentence
 from web.visitors import VisitorDep
 from web.words import count, gettext, gettext_noop, ngettext
 
@@ -44,6 +45,31 @@ ASSURANCES = {
     "credential": gettext_noop("proved by Content Credentials"),
     "reviewed": gettext_noop("looked at by a reviewer"),
 }
+
+
+NOTES = (
+    gettext_noop("One place waits for proof: a site or a profile counts once it is shown that it is yours."),
+    gettext_noop("%(n)s places wait for proof: a site or a profile counts once it is shown that it is yours."),
+    gettext_noop(
+        "One picture is held until a person has looked: plain, or on so many unrelated sites that it may be nobody's "
+        "own work. Addresses count as before. You need do nothing; a signed picture lifts it at once."
+    ),
+    gettext_noop(
+        "%(n)s pictures are held until a person has looked: plain, or on so many unrelated sites that it may be "
+        "nobody's own work. Addresses count as before. You need do nothing; a signed picture lifts it at once."
+    ),
+    gettext_noop(
+        "One work is held until a person has looked, because so much came within a day. Nothing is lost, and you need "
+        "do nothing; a proof that the site or profile is yours lifts it at once for what is there."
+    ),
+    gettext_noop(
+        "%(n)s works are held until a person has looked, because so much came within a day. Nothing is lost, and you "
+        "need do nothing; a proof that the site or profile is yours lifts it at once for what is there."
+    ),
+    gettext_noop("One subject is held by a reviewer."),
+    gettext_noop("%(n)s subjects are held by a reviewer."),
+)
+"""What `Claim.notes` says, for the catalogues."""
 
 
 @routes.get("/claims/{claim_id}/done")
@@ -103,13 +129,13 @@ def show_claim(
         receipt = receipt_from_json(registry.receipt(claim_id))
     except NotFoundError:  # not sequenced yet
         facts = claim_facts(found, is_logged=False)
-        page = ClaimPage(facts, found.notes, 0, "", "", registry.vkey, [], [], disputes)
+        page = ClaimPage(facts, notes_in_words(found), 0, "", "", registry.vkey, [], [], disputes)
         return pages.render(request, "claim.html", page)
     verify_receipt(receipt, registry.vkey)
     checkpoint = open_checkpoint(receipt.checkpoint, Verifier.parse(registry.vkey))
     page = ClaimPage(
         claim=claim_facts(found, is_logged=True),
-        notes=found.notes,
+        notes=notes_in_words(found),
         tree_size=checkpoint.size,
         root_hash=to_base64(checkpoint.root),
         checkpoint=receipt.checkpoint,
@@ -153,6 +179,11 @@ def state_in_words(claim: Claim) -> str:
     if len(claim.subject_states) < 2:
         return gettext(STATES[claim.state])
     return ", ".join(f"{count(n)} {gettext(STATES[state])}" for state, n in claim.subject_states.items())
+
+
+def notes_in_words(claim: Claim) -> list[str]:
+    """What does not count of a claim, and why."""
+    return [sentence(note) for note in claim.notes]
 
 
 def covered_in_words(claim: Claim) -> str:

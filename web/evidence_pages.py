@@ -16,7 +16,7 @@ from registry.claim_versions import InLists
 from registry.service import Registry
 from search.engine import SearchEngine
 from search.turns import in_turn
-from web.claim_pages import claim_facts
+from web.claim_pages import claim_facts, notes_in_words
 from web.claim_pictures import pictures_of_claim, samples_of_claim
 from web.contexts import EvidencePage
 from web.deps import EngineDep, PagesDep, RegistryDep, SettingsDep
@@ -77,7 +77,7 @@ def evidence_page(registry: Registry, engine: SearchEngine, settings: Settings, 
         claim=claim_facts(claim, is_logged=True),
         standing=_standing(claim.state),
         meaning=_meaning(claim.assurance),
-        notes=claim.notes,
+        notes=notes_in_words(claim),
         in_lists=_in_lists(registry, claim),
         pictures=pictures_of_claim(registry, engine, claim_id),
         fingerprints=[

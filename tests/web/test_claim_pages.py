@@ -143,6 +143,21 @@ def test_a_claim_that_was_taken_back_says_so(site: TestClient, settings: Setting
     assert page.one("h1").text == "This opt-out was taken back"
 
 
+def test_what_waits_is_said_in_the_readers_language(site: TestClient) -> None:
+    from registry.subjects import notes_on_places
+    from web.claim_pages import NOTES
+
+    subjects = [{"kind": "host", "host": "jane.example"}, {"kind": "host", "host": "art.example"}]
+    made = site.post("/v1/claims", json={"subjects": subjects}).json()
+    (note,) = made["notes"]
+    assert [note] == notes_on_places(n_pending=2) == [NOTES[1] % {"n": 2}]
+    assert notes_on_places(n_pending=1) == [NOTES[0]]
+    for path in (f"/claims/{made['id']}", f"/claims/{made['id']}/evidence", f"/claims/{made['id']}/manage"):
+        text = page_of(site.get(path, headers={**HTML, "accept-language": "es"})).text
+        assert "2 lugares esperan una prueba" in text
+        assert "for proof" not in text
+
+
 def test_the_page_of_what_was_recorded_does_not_outlive_it(site: TestClient, settings: Settings) -> None:
     form = confirm_form(site, tick(site, "/search?q=https://jane.example/art/4.png"))
     done = post(site, "/opt-out", fields(form)).headers["location"]
