@@ -14,12 +14,18 @@ from web.background import Condition
 
 LOOK_S = 0.5
 """Seconds between looks at the checkpoint, a file of some hundred bytes."""
+MAX_DELAYS = 10
+"""Delays after which a log that goes on growing is published all the same: else a busy day, or somebody who claims
+every other second, keeps all opt-outs out of the list and lets its signature run out."""
 RENEW_S = 3_600.0
 """Seconds after which the list is signed anew though nothing has changed: its timestamp is only good for so long."""
 
 
 class AutoPublisher:
-    """Publishes once the log has grown and then been quiet for a while. Waits in the event loop, works in a thread."""
+    """Publishes once the log has grown and then been quiet for a while, or has grown for long.
+
+    Waits in the event loop, works in a thread.
+    """
 
     def __init__(self, registry: Registry, *, delay_s: float, renew_s: float = RENEW_S) -> None:
         self.condition = Condition("publish")
@@ -48,14 +54,15 @@ class AutoPublisher:
                 await self._news(since=seen)
 
     async def _quiet(self) -> bytes:
-        """The checkpoint, once it has stayed the same for the delay."""
+        """The checkpoint, once it has stayed the same for the delay or has not for `MAX_DELAYS`."""
         seen = _read(self._checkpoint)
-        while True:
+        for _ in range(MAX_DELAYS):
             await asyncio.sleep(self._delay_s)
             now = _read(self._checkpoint)
             if now == seen:
-                return now
+                break
             seen = now
+        return seen
 
     async def _news(self, *, since: bytes) -> None:
         """Return when the checkpoint is another one, or it is time to sign anew."""

@@ -87,7 +87,9 @@ class Settings(BaseSettings):
         description="`auto` publishes a new list soon after a claim, in this process. `off`: the operator publishes.",
     )
     publish_delay_s: float = Field(
-        default=3.0, ge=0, description="Quiet seconds `auto` waits for, so that a burst of claims makes one list."
+        default=3.0,
+        ge=0,
+        description="Quiet seconds `auto` waits for, at most ten times, so that a burst of claims makes one list.",
     )
     research: Literal["auto", "off"] = Field(
         default="auto",

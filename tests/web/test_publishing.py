@@ -26,8 +26,8 @@ def claim(number: int = 0) -> ClaimRequest:
 
 
 @asynccontextmanager
-async def publishing(registry: Registry, *, renew_s: float = 60.0) -> AsyncIterator[Condition]:
-    publisher = AutoPublisher(registry, delay_s=0.02, renew_s=renew_s)
+async def publishing(registry: Registry, *, delay_s: float = 0.02, renew_s: float = 60.0) -> AsyncIterator[Condition]:
+    publisher = AutoPublisher(registry, delay_s=delay_s, renew_s=renew_s)
     task = asyncio.create_task(publisher.run())
     yield publisher.condition
     task.cancel()
@@ -56,6 +56,27 @@ def test_there_is_a_list_from_the_start_and_it_follows_claims_and_withdrawals(re
             await until(lambda: n_listed(registry) == 2)
             await asyncio.to_thread(registry.withdraw, first.id, reason="by-claimant")
             await until(lambda: n_listed(registry) == 1)
+
+    asyncio.run(run())
+
+
+def test_claims_without_a_pause_do_not_keep_the_list_from_being_published(registry: Registry) -> None:
+    async def run() -> None:
+        is_over = asyncio.Event()
+
+        async def claim_on_and_on() -> None:
+            number = 0
+            while not is_over.is_set():
+                number += 1
+                await asyncio.to_thread(registry.submit, claim(number))
+
+        async with publishing(registry, delay_s=0.4):
+            claiming = asyncio.create_task(claim_on_and_on())
+            try:
+                await until(lambda: (n_listed(registry) or 0) > 0)
+            finally:
+                is_over.set()
+                await claiming
 
     asyncio.run(run())
 
