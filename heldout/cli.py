@@ -247,6 +247,7 @@ def filter_(
     Run again after it was stopped, it goes on where it was.
     """
     from heldout.filtering import FilterOptions, filter_shards
+    from heldout.report import tell_blind
 
     options = FilterOptions(
         list_path,
@@ -291,10 +292,14 @@ def filter_(
         ):
             if total[key]:
                 print(f"{what}: {total[key]}")
-    if result.failures:
-        if not as_json:
-            complain(f"{len(result.failures)} of {len(result.failures) + len(result.shards)} inputs gave no output")
-        raise typer.Exit(max(int(error.exit_code) for error in result.failures.values()))
+    codes = [int(error.exit_code) for error in result.failures.values()]
+    if result.failures and not as_json:
+        complain(f"{len(result.failures)} of {len(result.failures) + len(result.shards)} inputs gave no output")
+    if blind := [shard.name for shard in result.shards if shard.tally.is_blind(shard.name)]:
+        complain(tell_blind(blind))
+        codes.append(int(ExitCode.USER_ERROR))
+    if codes:
+        raise typer.Exit(max(codes))
 
 
 @app.command()

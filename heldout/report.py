@@ -10,7 +10,7 @@ Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md. F
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -70,6 +70,10 @@ class Tally:
         self.n_unreadable_urls += other.n_unreadable_urls
         self.n_unreadable_pictures += other.n_unreadable_pictures
 
+    def is_blind(self, shard: str) -> bool:
+        """Whether no sample of this shard was looked up by address; of a tar the pictures are."""
+        return self.n_unreadable_urls == self.n_in > 0 and not shard.endswith(".tar")
+
     def to_json(self) -> dict[str, Any]:
         """As the report holds it."""
         dropped: dict[str, dict[str, int]] = {}
@@ -113,6 +117,19 @@ class FilteredShard:
     """SHA-256 of what else was written of it, by path below the output folder."""
     sibling: str | None = None
     """Name of the shard that holds the same samples in the other form."""
+
+
+def tell_blind(shards: Sequence[str]) -> str:
+    """What to say of shards that are `Tally.is_blind`."""
+    return (
+        f"of {len(shards)} shards ({some(shards)}) no sample had an address that can be looked up: "
+        "see whether --url-column names the right column"
+    )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of many names."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def build_report(

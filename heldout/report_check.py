@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from heldout.errors import InputError, VerificationError
 from heldout.filtering_plan import is_shard
 from heldout.manifest import Manifest
-from heldout.report import describe_manifest, sha256_file
+from heldout.report import Tally, describe_manifest, sha256_file, some, tell_blind
 from heldout.report_reading import Report, load_report
 from heldout.stored import StoredVersion
 
@@ -40,11 +40,7 @@ class ReportCheck:
     @property
     def blind(self) -> tuple[str, ...]:
         """Shards that had samples, none with an address; tars apart, of which the pictures are looked up."""
-        return tuple(
-            shard["name"]
-            for shard in self.report.shards
-            if shard["n_unreadable_urls"] == shard["n_in"] > 0 and not shard["name"].endswith(".tar")
-        )
+        return tuple(shard["name"] for shard in self.report.shards if Tally.from_json(shard).is_blind(shard["name"]))
 
     @property
     def manifest_sha256(self) -> str:
@@ -65,16 +61,13 @@ class ReportCheck:
         if not self.report.is_list_verified:
             yield "the run was allowed to use a list that did not verify: filter again with a verified one"
         if self.failed:
-            yield f"{len(self.failed)} inputs gave no output ({_some(self.failed)}): mend and filter them"
+            yield f"{len(self.failed)} inputs gave no output ({some(self.failed)}): mend and filter them"
         if self.missing:
-            yield f"{len(self.missing)} files of the run are not here ({_some(self.missing)})"
+            yield f"{len(self.missing)} files of the run are not here ({some(self.missing)})"
         if self.blind:
-            yield (
-                f"of {len(self.blind)} shards ({_some(self.blind)}) no sample had an address that can be looked up: "
-                "see whether --url-column names the right column"
-            )
+            yield tell_blind(self.blind)
         if self.unlisted:
-            yield f"{len(self.unlisted)} shards here are not of this run ({_some(self.unlisted)}): move them away"
+            yield f"{len(self.unlisted)} shards here are not of this run ({some(self.unlisted)}): move them away"
 
 
 def verify_report(
@@ -148,10 +141,6 @@ def _iter_shards(folder: Path) -> set[str]:
     """Shards below a folder, hidden files apart, as a report names them."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if is_shard(path))
     return {path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)}
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _check_output(report: Report, folder: Path, name: str) -> bool:
