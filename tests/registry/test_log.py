@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,9 @@ class FullDisk:
 
     def discard(self, path: str) -> None:
         self._store.discard(path)
+
+    def iter_files(self, folder: str) -> Iterator[tuple[str, datetime]]:
+        return self._store.iter_files(folder)
 
     def _take(self) -> None:
         if self.n_left == 0:
