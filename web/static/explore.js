@@ -88,7 +88,9 @@ for (const panel of document.querySelectorAll("[data-check]")) {
     field(panel, "receipt").value = await file.text();
     run();
   };
-  panel.querySelector("[data-run]").addEventListener("click", run);
+  const button = panel.querySelector("[data-run]");
+  button.addEventListener("click", run);
+  button.disabled = false; // before, a press would do nothing
   if (field(panel, "file")) {
     field(panel, "file").addEventListener("change", (event) => take(event.target.files));
     panel.addEventListener("dragover", (event) => event.preventDefault());
