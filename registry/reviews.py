@@ -6,7 +6,7 @@ seen. Nobody decides what is their own.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal, cast
 
@@ -129,10 +129,7 @@ def decide_claim(
         raise ConflictError(f"somebody decided about claim {claim_id} meanwhile: look at it again before you decide")
     if positions is not None and not set(positions) <= set(_positions_in(session, claim_id)):
         raise InputError(f"claim {claim_id} has not all of the subjects that are named: look at it again")
-    decide = {"release": _release, "reject": _reject, "quarantine": _quarantine, "assure": _assure}.get(
-        outcome, _unassure
-    )
-    changed = decide(session, claim_id, positions, now)
+    changed = _DECIDE[outcome](session, claim_id, positions, now)
     if not changed:
         raise InputError(f"there is nothing in claim {claim_id} to {outcome}: look at its states")
     return _note(session, claim_id, outcome, sorted(changed), said, now=now, reviewer=reviewer)
@@ -155,16 +152,17 @@ def _reject_disputed(session: Session, row: DisputeRow, *, now: datetime) -> lis
 
 def _restore(session: Session, row: DisputeRow, before: str, *, now: datetime) -> list[int]:
     """Bring back what this dispute took out of force, unless another that was upheld is about it too."""
-    last = session.scalars(
-        select(ReviewRow)
-        .where(ReviewRow.dispute_id == row.id, ReviewRow.outcome == "uphold")
-        .order_by(ReviewRow.id.desc())
-        .limit(1)
-    ).first()
-    taken = positions_of(row) if before == "expired" or last is None else positions_of(last)
     if before == "expired":  # an expiry rejects grants alone
         is_grant = session.get_one(ClaimRow, row.claim_id).preference == "train-ai=y"
-        taken = taken if is_grant else []
+        taken = positions_of(row) if is_grant else []
+    else:
+        last = session.scalars(
+            select(ReviewRow)
+            .where(ReviewRow.dispute_id == row.id, ReviewRow.outcome == "uphold")
+            .order_by(ReviewRow.id.desc())
+            .limit(1)
+        ).first()
+        taken = positions_of(row if last is None else last)
     others = disputed_positions(session, row.claim_id, states={"upheld"})
     restored = in_states(session, row.claim_id, {"rejected"}, taken) - others
     _bring_back(session, row.claim_id, restored, reason="review", now=now)
@@ -225,15 +223,24 @@ def _unassure(session: Session, claim_id: str, positions: Collection[int] | None
     return found
 
 
-def _bring_back(session: Session, claim_id: str, positions: Collection[int], *, reason: str, now: datetime) -> None:
+_DECIDE: Final[Mapping[ClaimOutcome, Callable[[Session, str, Collection[int] | None, datetime], set[int]]]] = {
+    "release": _release,
+    "reject": _reject,
+    "quarantine": _quarantine,
+    "assure": _assure,
+    "unassure": _unassure,
+}
+
+
+def _bring_back(session: Session, claim_id: str, positions: set[int], *, reason: str, now: datetime) -> None:
     """Into force; a place that nobody proved back to waiting."""
     query = select(SubjectRow.position, SubjectRow.kind, SubjectRow.assurance).where(SubjectRow.claim_id == claim_id)
     proved = {
         at
         for at, kind, assurance in session.execute(query)
-        if at in set(positions) and is_enough(cast("SubjectKind", kind), cast("Assurance", assurance))
+        if at in positions and is_enough(cast("SubjectKind", kind), cast("Assurance", assurance))
     }
-    waiting = set(positions) - proved
+    waiting = positions - proved
     if proved:
         change_state(session, claim_id, "in_force", reason=reason, now=now, positions=proved)
     if waiting:
