@@ -21,12 +21,10 @@ from registry.tables import DisputeRow, SubjectRow
 _OPEN: Final[frozenset[DisputeState]] = frozenset({"open"})
 
 
-def disputed_positions(
-    session: Session, claim_id: str, *, states: Collection[DisputeState] = _OPEN, besides: str | None = None
-) -> set[int]:
-    """Subjects of a claim that its disputes in these states are about, one dispute left out."""
+def disputed_positions(session: Session, claim_id: str, *, states: Collection[DisputeState] = _OPEN) -> set[int]:
+    """Subjects of a claim that its disputes in these states are about."""
     query = select(DisputeRow).where(DisputeRow.claim_id == claim_id, DisputeRow.state.in_(states))
-    return {at for row in session.scalars(query) if row.id != besides for at in positions_of(row)}
+    return {at for row in session.scalars(query) for at in positions_of(row)}
 
 
 def disputable(session: Session, claim_id: str, given: Sequence[Subject] | None) -> list[int]:
