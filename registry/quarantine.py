@@ -85,6 +85,8 @@ def held_at_claim(session: Session, claim_id: str) -> dict[Reason, list[int]]:
     rows = session.execute(
         query.where(SubjectRow.claim_id == claim_id, SubjectRow.kind == "image", SubjectRow.state.in_(EFFECTIVE))
     ).all()
+    if not rows:
+        return {}
     held: dict[Reason, list[int]] = {"too-plain": [], "too-many-hosts": []}
     known = _known(session)
     for position, pdq, quality in rows:
