@@ -1,5 +1,6 @@
 """What happened to a claim, read from its events: for people, and to know why a subject is where it is. Reads only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,10 +35,10 @@ def history(session: Session, claim_id: str) -> list[Happened]:
     return [_happened(parse_leaf(payload), log_index) for payload, log_index in rows]
 
 
-def why(session: Session, claim_id: str, n_subjects: int) -> list[str]:
-    """For each subject the reason it last changed its state for; empty where it never did."""
+def why(happened: Sequence[Happened], n_subjects: int) -> list[str]:
+    """For each subject of a claim with this history the reason it last changed its state for; empty if it never did."""
     reasons = [""] * n_subjects
-    for each in history(session, claim_id):
+    for each in happened:
         if each.what == "state":
             for position in range(n_subjects) if each.positions is None else each.positions:
                 reasons[position] = each.reason

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from heldout.records import CLAIM_STATES, Claim
 from heldout.states import CLOSED
-from registry.claim_history import why
+from registry.claim_history import history, why
 from registry.subjects import notes_on_places
 from registry.tables import ClaimantRow, ClaimRow, EventRow, SubjectRow
 
@@ -39,7 +39,7 @@ def claim_records(session: Session, rows: Sequence[ClaimRow]) -> list[Claim]:
 def notes_on_held(session: Session, claim_id: str, n_subjects: int) -> list[str]:
     """Why something of a claim is held for review, and what its claimant can do."""
     query = select(SubjectRow.position).where(SubjectRow.claim_id == claim_id, SubjectRow.state == "quarantined")
-    reasons = why(session, claim_id, n_subjects)
+    reasons = why(history(session, claim_id), n_subjects)
     n_by_reason = Counter(reasons[position] for position in session.scalars(query))
     n_pictures = n_by_reason["too-plain"] + n_by_reason["too-many-hosts"]
     n_others = n_by_reason.total() - n_pictures - n_by_reason["over-limit"]

@@ -113,13 +113,14 @@ def case_of(session: Session, item_id: str) -> Case:
     claim_id = get_dispute(session, item_id).claim_id if is_dispute else item_id
     claim = get_claim(session, claim_id)
     claimant = session.get_one(ClaimantRow, claim_id)
+    events = history(session, claim_id)
     return Case(
         claim=claim,
         contact=claimant.contact,
         has_account=claimant.account_id is not None,
-        subjects=_subjects(session, claim),
+        subjects=_subjects(session, claim, events),
         disputes=disputes_of(session, claim_id, is_party=True),
-        events=history(session, claim_id),
+        events=events,
         decisions=[_decided(row) for row in _reviews(session, claim_id)],
     )
 
@@ -185,12 +186,12 @@ def _reasons(session: Session, claim_id: str, state: ClaimState) -> dict[str, in
     of_claim = SubjectRow.claim_id == claim_id
     positions = session.scalars(select(SubjectRow.position).where(of_claim, SubjectRow.state == state)).all()
     n_subjects = session.scalars(select(func.count()).select_from(SubjectRow).where(of_claim)).one()
-    reasons = why(session, claim_id, n_subjects)
+    reasons = why(history(session, claim_id), n_subjects)
     return dict(Counter(reasons[position] for position in positions))
 
 
-def _subjects(session: Session, claim: Claim) -> list[ShownSubject]:
-    reasons = why(session, claim.id, claim.n_subjects)
+def _subjects(session: Session, claim: Claim, events: Sequence[Happened]) -> list[ShownSubject]:
+    reasons = why(events, claim.n_subjects)
     urgency = {"quarantined": 0, "disputed": 1, "rejected": 2}
     rows: Sequence[SubjectRow] = session.scalars(select(SubjectRow).where(SubjectRow.claim_id == claim.id)).all()
     first = sorted(rows, key=lambda row: (urgency.get(row.state, 3), row.position))[:MAX_SUBJECTS_SHOWN]

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from heldout.errors import AccessError, ConflictError, InputError
 from heldout.records import ASSURANCES, Assurance, DisputeState, SubjectKind
 from heldout.states import is_enough
-from registry.claim_history import why
+from registry.claim_history import history, why
 from registry.claims import locked_claim
 from registry.dispute_positions import disputed_positions
 from registry.dispute_records import positions_of
@@ -177,7 +177,7 @@ def _release(session: Session, claim_id: str, positions: Collection[int] | None,
     if positions is None and held:
         rejected = set()
     orphans = in_states(session, claim_id, {"disputed"}, positions) - disputed_positions(session, claim_id)
-    reasons = why(session, claim_id, len(_positions_in(session, claim_id)))
+    reasons = why(history(session, claim_id), len(_positions_in(session, claim_id)))
     common = {at for at in held | rejected if reasons[at] in {"too-many-hosts", "too-plain"}}
     release_pictures(session, _pdq(session, claim_id, held | rejected), common=_pdq(session, claim_id, common), now=now)
     _bring_back(session, claim_id, held | rejected, reason="review", now=now)
@@ -188,7 +188,7 @@ def _release(session: Session, claim_id: str, positions: Collection[int] | None,
 def _reject(session: Session, claim_id: str, positions: Collection[int] | None, now: datetime) -> set[int]:
     held = in_states(session, claim_id, {"quarantined"}, positions)
     rejected = held if positions is None and held else in_states(session, claim_id, OPEN_STATES, positions)
-    reasons = why(session, claim_id, len(_positions_in(session, claim_id)))
+    reasons = why(history(session, claim_id), len(_positions_in(session, claim_id)))
     for code in ("too-many-hosts", "too-plain"):
         pictures = {at for at in held & rejected if reasons[at] == code}
         found = _pdq(session, claim_id, pictures, min_quality=MIN_CLAIM_QUALITY)

@@ -15,7 +15,7 @@ from heldout.errors import InputError
 from heldout.leaves import AssuranceLeaf, StateLeaf, format_leaf, split_positions
 from heldout.records import ASSURANCES, Assurance, ClaimState, SubjectKind
 from heldout.states import check_transition, claim_assurance, claim_state, is_enough
-from registry.claim_history import why
+from registry.claim_history import history, why
 from registry.claims import locked_claim
 from registry.dispute_positions import disputed_positions
 from registry.tables import ClaimRow, EventRow, SubjectRow
@@ -141,7 +141,7 @@ def _change_assurance(
     if held:
         lifted = {"over-limit"} if assurance != "declared" else set()
         lifted |= {"too-plain", "too-many-hosts"} if assurance in SHOWN_OF_ITSELF else set()
-        reasons = why(session, claim_id, n_subjects)
+        reasons = why(history(session, claim_id), n_subjects)
         waiting |= {position for position in held if reasons[position] in lifted}
     rising = sorted(waiting)
     falling = [
