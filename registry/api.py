@@ -176,9 +176,7 @@ def _add_changing(api: APIRouter, registry_dependency: params.Depends, caller_de
         body: Annotated[SecretBody, Body(openapi_examples=SECRET_EXAMPLES)],
     ) -> Claim:
         """Move a claim that was made without an account into yours. Again changes nothing."""
-        if key is None:
-            raise _unauthorised("Give a key of your account: Authorization: Bearer heldout_...")
-        return registry.adopt(claim_id, account_of(key, "claims:write") or "", secret=body.secret or "")
+        return registry.adopt(claim_id, needed_account(key, "claims:write"), secret=body.secret or "")
 
 
 def _add_reading(api: APIRouter, registry_dependency: params.Depends, caller_dependency: params.Depends) -> None:
@@ -190,9 +188,7 @@ def _add_reading(api: APIRouter, registry_dependency: params.Depends, caller_dep
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
     ) -> ClaimPage:
         """The claims of your account, newest first."""
-        if key is None:
-            raise _unauthorised("Give a key of your account: Authorization: Bearer heldout_...")
-        return registry.claims_of(account_of(key, "claims:read") or "", cursor=cursor, limit=limit)
+        return registry.claims_of(needed_account(key, "claims:read"), cursor=cursor, limit=limit)
 
     @api.get("/claims/{claim_id}")
     def get_claim(claim_id: str, registry: Annotated[Registry, registry_dependency]) -> Claim:
@@ -207,8 +203,18 @@ def _add_reading(api: APIRouter, registry_dependency: params.Depends, caller_dep
 
 def account_of(key: ApiKey | None, scope: Scope) -> str | None:
     """The account a key acts for; None without a key. Raises AccessError: the key may not do this."""
+    return None if key is None else needed_account(key, scope)
+
+
+def needed_account(key: ApiKey | None, scope: Scope) -> str:
+    """The account a key acts for, where there is no doing without.
+
+    Raises:
+        HTTPException: 401, there is no key.
+        AccessError: the key may not do this.
+    """
     if key is None:
-        return None
+        raise _unauthorised("Give a key of your account: Authorization: Bearer heldout_...")
     if scope not in key.scopes:
         raise AccessError(f"key {key.prefix} has not the scope {scope}: make one that has on your account's page")
     return key.account_id

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Depends, Header, HTTPException, Query, Response, params
+from fastapi import APIRouter, Body, Depends, Header, Query, Response, params
 from fastapi.openapi.models import Example
 from pydantic import Field
 
 from heldout.records import MAX_STATEMENT_CHARS, Dispute, DisputePage, DisputeRequest, Record
-from registry.api import account_of, caller_with
+from registry.api import account_of, caller_with, needed_account
 from registry.api_keys import ApiKey
 from registry.disputes import MAX_PAGE, MIN_STATEMENT_CHARS
 from registry.idempotency import MAX_KEY_CHARS
@@ -98,7 +98,7 @@ def _add_filing(
 
         Nothing is taken out of force. The claimant is told and may answer; then a reviewer decides.
         """
-        account_id = _account(key, "claims:write")
+        account_id = needed_account(key, "claims:write")
         dispute = registry.disputing.file(request, account_id, client=client, idempotency_key=idempotency_key)
         response.headers["Location"] = f"/v1/disputes/{dispute.id}"
         response.headers["Cache-Control"] = "no-store"
@@ -129,7 +129,7 @@ def _add_changing(api: APIRouter, registry_dependency: params.Depends, caller_de
     ) -> Dispute:
         """Take your dispute back. Again changes nothing."""
         response.headers["Cache-Control"] = "no-store"
-        return registry.disputing.withdraw(dispute_id, account_id=_account(key, "claims:write"))
+        return registry.disputing.withdraw(dispute_id, account_id=needed_account(key, "claims:write"))
 
 
 def _add_reading(api: APIRouter, registry_dependency: params.Depends, caller_dependency: params.Depends) -> None:
@@ -148,7 +148,7 @@ def _add_reading(api: APIRouter, registry_dependency: params.Depends, caller_dep
         """The disputes of your account, newest first."""
         response.headers["Cache-Control"] = "no-store"
         read = registry.disputing.filed_by if side == "filed" else registry.disputing.against
-        return read(_account(key, "claims:read"), cursor=cursor, limit=limit)
+        return read(needed_account(key, "claims:read"), cursor=cursor, limit=limit)
 
     @api.get("/{dispute_id}")
     def get_dispute(
@@ -163,11 +163,3 @@ def _add_reading(api: APIRouter, registry_dependency: params.Depends, caller_dep
         return registry.disputing.get(
             dispute_id, account_id=account_of(key, "claims:read"), secret=heldout_claim_secret
         )
-
-
-def _account(key: ApiKey | None, scope: Literal["claims:read", "claims:write"]) -> str:
-    if key is None:
-        raise HTTPException(
-            401, "Give a key of your account: Authorization: Bearer heldout_...", headers={"WWW-Authenticate": "Bearer"}
-        )
-    return account_of(key, scope) or ""
