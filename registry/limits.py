@@ -68,6 +68,8 @@ def check_claim(
             counted.append((_accounts_of(client), NETWORK_FACTOR * claims, NETWORK_FACTOR * subjects))
     elif client is not None:
         counted.append((client, limits.claims, limits.subjects))
+    if counted:
+        _drop_old(session, now)
     verdicts = [_count_claim(session, *each, n_subjects=n_subjects, now=now) for each in counted]
     return "held" if "held" in verdicts else "fine"
 
@@ -93,6 +95,7 @@ def check_dispute(session: Session, *, account_id: str, client: bytes | None, no
     Raises:
         TooOftenError: too many within a day.
     """
+    _drop_old(session, now)
     everybody = [account_digest(account_id), *([] if client is None else [client])]
     for who in everybody:
         n_filed, _, oldest = _used(session, who, "dispute", now)
@@ -115,10 +118,14 @@ def forget(session: Session, account_id: str) -> None:
     session.execute(delete(UseRow).where(UseRow.who == account_digest(account_id)))
 
 
-def _used(session: Session, who: bytes, what: str, now: datetime) -> tuple[int, int, datetime | None]:
-    """How often, how many subjects, and since when, within the last day."""
+def _drop_old(session: Session, now: datetime) -> None:
+    """Forget what no longer counts."""
     old = select(UseRow.id).where(UseRow.at <= now - SPAN).limit(MAX_DROPPED).with_for_update(skip_locked=True)
     session.execute(delete(UseRow).where(UseRow.id.in_(session.scalars(old).all())))  # what others drop is theirs
+
+
+def _used(session: Session, who: bytes, what: str, now: datetime) -> tuple[int, int, datetime | None]:
+    """How often, how many subjects, and since when, within the last day."""
     query = select(func.count(), func.sum(UseRow.n), func.min(UseRow.at))
     is_counted = (UseRow.who == who) & (UseRow.what == what) & (UseRow.at > now - SPAN)
     n, total, oldest = session.execute(query.where(is_counted)).one()
@@ -131,4 +138,4 @@ def _note(session: Session, who: bytes, what: str, n: int, now: datetime) -> Non
 
 
 def _wait_s(oldest: datetime | None, now: datetime) -> int:
-    return max(60, int((((oldest or now) + SPAN) - now).total_seconds()))
+    return max(60, int(((oldest or now) + SPAN - now).total_seconds()))
