@@ -21,7 +21,7 @@ from heldout.exclusion import ExclusionList
 from heldout.filtering_options import FilterOptions
 from heldout.filtering_plan import Job, plan_jobs
 from heldout.filtering_shard import filter_job
-from heldout.report import FilteredShard, sha256_file
+from heldout.report import FilteredShard, sha256_file, some
 from heldout.report_reading import Report
 from heldout.stored import StoredVersion
 
@@ -45,7 +45,7 @@ class ShardsCheck:
     def doubts(self) -> tuple[str, ...]:
         """Why not to rely on the report, in words."""
         return tuple(
-            f"{len(names)} inputs {what} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
+            f"{len(names)} inputs {what} ({some(names)})"
             for names, what in (
                 (self.missing, "of the run are not here"),
                 (self.unreported, "here are not in the report"),
