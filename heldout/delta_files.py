@@ -337,9 +337,9 @@ class _Section:
         pdq = self._take(32 * n)
         quality = np.frombuffer(self._take(n), np.uint8)
         has_file = np.frombuffer(self._take(n), np.uint8)
-        digests = iter(self._take(32) for _ in range(int(has_file.astype(bool).sum())))
+        digests = iter(_digests(self._take(32 * int(has_file.astype(bool).sum()))))
         return {
-            "pdq": [pdq[start : start + 32] for start in range(0, 32 * n, 32)],
+            "pdq": _digests(pdq),
             "quality": quality,
             "sha256": [next(digests) if has else None for has in has_file],
         }
@@ -354,6 +354,10 @@ class _Section:
             raise ValueError("a table is shorter than it says")
         taken, self._data = self._data[:size], self._data[size:]
         return taken
+
+
+def _digests(data: bytes) -> list[bytes]:
+    return [data[start : start + 32] for start in range(0, len(data), 32)]
 
 
 def _gaps(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
