@@ -19,7 +19,7 @@ from heldout.download import Downloads
 from heldout.errors import NotFoundError, VerificationError
 from heldout.layout import TILE_WIDTH
 from heldout.leaves import HostRule, ImageDigest, LoggedSubject, PrefixRule, UrlDigest, parse_leaf
-from heldout.list_tables import read_table, table_of
+from heldout.list_tables import read_table, table_of, url_file
 from heldout.manifest import ListFile, Manifest, parse_manifest
 from heldout.merkle import leaf_hash, verify_consistency, verify_inclusion
 from heldout.mirrors import Mirrors, Wanted
@@ -100,7 +100,7 @@ class ListAtHand:
             case UrlDigest():
                 key = int.from_bytes(subject.key[:8])
                 bits = self.manifest.prefix_bits
-                table = self._table(f"urls/{key >> (64 - bits) if bits else 0:03x}.parquet")
+                table = self._table(url_file(key >> (64 - bits) if bits else 0))
                 rows = None if table is None else pc.equal(table["key"], pa.scalar(key, pa.uint64()))
             case PrefixRule():
                 table = self._table("prefixes.parquet")

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from heldout.bit_packing import pack, unpack
 from heldout.errors import VerificationError
 from heldout.leaves import canonical_json, parse_canonical_json
-from heldout.list_tables import SCHEMAS, STANDING, TableName, fixed_bytes, in_order
+from heldout.list_tables import OTHER_FILES, SCHEMAS, STANDING, TableName, fixed_bytes, in_order, url_file
 from heldout.manifest import Manifest, PreviousVersion
 
 DELTA_FORMAT: Final = "heldout-list-delta/1"
@@ -138,8 +138,7 @@ def rebuilt_files(
 def _chain(
     old: Manifest, new: Manifest, deltas: Sequence[ListDelta], read: Reader, known: set[bytes]
 ) -> Iterator[tuple[str, pa.Table]]:
-    others: dict[TableName, str] = {"prefix": "prefixes.parquet", "host": "hosts.parquet", "image": "images.parquet"}
-    for name, file in others.items():
+    for file, name in OTHER_FILES.items():
         if file in new.files and new.files[file].content not in known:
             table = read(file) if file in old.files else SCHEMAS[name].empty_table()
             for delta in deltas:
@@ -204,7 +203,7 @@ def _bound(prefix: int, bits: int) -> int:
 def _files(manifest: Manifest, group: int, bits: int) -> list[str]:
     """The names that a version's URL files of a group have."""
     more = manifest.prefix_bits - bits
-    return [f"urls/{number:03x}.parquet" for number in range(group << more, (group + 1) << more)]
+    return [url_file(number) for number in range(group << more, (group + 1) << more)]
 
 
 # ---- making -----------------------------------------------------------------------------------------------------

@@ -53,10 +53,22 @@ _ENCODINGS: Final[Mapping[TableName, dict[str, str]]] = {
 """Of the columns that are ascending."""
 
 
+OTHER_FILES: Final[Mapping[str, TableName]] = {
+    "prefixes.parquet": "prefix",
+    "hosts.parquet": "host",
+    "images.parquet": "image",
+}
+"""Data files that hold a whole table. The URL entries' are many: `url_file`."""
+
+
+def url_file(number: int) -> str:
+    """The data file of the URL entries whose keys begin with this number, in the manifest's `prefix_bits`."""
+    return f"urls/{number:03x}.parquet"
+
+
 def table_of(name: str) -> TableName:
     """The table that a data file of this name belongs to."""
-    found: dict[str, TableName] = {"images.parquet": "image", "prefixes.parquet": "prefix", "hosts.parquet": "host"}
-    return found.get(name, "url")
+    return OTHER_FILES.get(name, "url")
 
 
 def content_digest(table: pa.Table, name: TableName) -> bytes:

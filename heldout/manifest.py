@@ -13,12 +13,11 @@ from typing import Any
 from heldout.checkpoint import from_base64, to_base64
 from heldout.errors import VerificationError
 from heldout.leaves import canonical_json, format_at, parse_at, parse_canonical_json
-from heldout.list_tables import SCHEMAS, table_of
+from heldout.list_tables import OTHER_FILES, SCHEMAS, table_of, url_file
 from heldout.merkle import HASH_SIZE
 
 MANIFEST_FORMAT = "heldout-exclusion-list/2"
 _HEX256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_OTHER_FILES = frozenset({"prefixes.parquet", "hosts.parquet", "images.parquet"})
 MAX_PREFIX_BITS = 12
 
 
@@ -176,7 +175,7 @@ def _check_counts(manifest: Manifest) -> None:
         raise VerificationError(
             f"the list's manifest has {manifest.prefix_bits} prefix bits: at most {MAX_PREFIX_BITS}"
         )
-    names = {f"urls/{number:03x}.parquet" for number in range(1 << manifest.prefix_bits)} | _OTHER_FILES
+    names = {url_file(number) for number in range(1 << manifest.prefix_bits)} | OTHER_FILES.keys()
     unknown, missing = sorted(manifest.files.keys() - names), sorted(names - manifest.files.keys())
     if unknown or missing:
         raise VerificationError(
