@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from heldout.audit_sections import Cell, Section, Voice
+from heldout.audit_charts import COLOURS
+from heldout.audit_sections import Cell, Section, Voice, class_of
 from heldout.audit_words import CHANGES, FACTS, LINES
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
@@ -41,17 +42,6 @@ td:first-child { overflow-wrap: break-word; min-width: 9rem; max-width: 16rem; }
 footer { margin-top: 2rem; } a { color: var(--accent); } code { font-size: 0.875em; overflow-wrap: anywhere; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 """
-_COLOURS: Final = {
-    "kept": "rest",
-    "opted-out": "out",
-    "added": "2",
-    "removed": "4",
-    "declared": "1",
-    "account": "2",
-    "host": "3",
-    "credential": "4",
-    "reviewed": "5",
-}
 
 
 def make_page(summary: Mapping[str, Any], sections: Sequence[Section], voice: Voice) -> str:
@@ -140,4 +130,4 @@ def _shards(summary: Mapping[str, Any]) -> str:
 
 
 def _swatches() -> str:
-    return "".join(f".c-{name} {{ background: var(--chart-{colour}); }} " for name, colour in _COLOURS.items())
+    return "".join(f".c-{class_of(series)} {{ background: {colour}; }} " for series, colour in COLOURS.items())

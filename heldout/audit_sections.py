@@ -213,7 +213,12 @@ class _Maker:
         found = [name for name in names if any(bar.series == name for bar in bars)]
         if len(found) == 1 and found[0] not in words.PROOFS:  # the title says it
             return []
-        return [Legend(name.replace(" ", "-"), self._say(names[name])) for name in found]
+        return [Legend(class_of(name), self._say(names[name])) for name in found]
+
+
+def class_of(series: str) -> str:
+    """What a page calls a series of `heldout.audit_charts.COLOURS`."""
+    return series.replace(" ", "-")
 
 
 def _is_number(head: str) -> bool:
