@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from heldout.durable import write_durably
 from heldout.exclusion import ExclusionList
-from heldout.filtering_emit import STATE
+from heldout.filtering_emit import STATE, flat_name
 from heldout.filtering_options import FilterOptions
 from heldout.filtering_plan import Job
 from heldout.report import FilteredShard, Tally, sha256_file
@@ -41,7 +41,7 @@ def settings_digest(exclusions: ExclusionList, options: FilterOptions) -> str | 
 
 def done_path(out: Path, job: Job) -> Path:
     """Where a job's record is."""
-    return out / STATE / f"{job.name.replace('%', '%25').replace('/', '%2F')}.done.json"
+    return out / STATE / f"{flat_name(job.name)}.done.json"
 
 
 def save_done(out: Path, job: Job, settings: str, shards: Sequence[FilteredShard]) -> None:

@@ -51,9 +51,14 @@ _UID_PATTERN = "^[0-9a-fA-F]{32}$"
 _BUCKET_UIDS = 1 << 22
 
 
+def flat_name(shard: str) -> str:
+    """A shard's name as one file's."""
+    return shard.replace("%", "%25").replace("/", "%2F")
+
+
 def emitted_names(shard: str, emits: Collection[Emit]) -> dict[Emit, str]:
     """Paths below OUT of what one shard adds. The uids are a part of the whole, which `merge_uids` makes."""
-    flat = shard.replace("%", "%25").replace("/", "%2F")
+    flat = flat_name(shard)
     names: dict[Emit, str] = {
         "removal": f"removal/{flat}.parquet",
         "url-list": f"url-list/{flat}.parquet",

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heldout.durable import replacing
+from heldout.filtering_emit import flat_name
 
 FORMAT: Final = "heldout-keep-mask/1"
 _GROUP_SAMPLES: Final = 1_048_576
@@ -23,7 +24,7 @@ _GROUP_SAMPLES: Final = 1_048_576
 
 def mask_name(shard: str) -> str:
     """Path below OUT of a shard's mask."""
-    return f"masks/{shard.replace('%', '%25').replace('/', '%2F')}.parquet"
+    return f"masks/{flat_name(shard)}.parquet"
 
 
 class MaskWriter:
