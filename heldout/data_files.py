@@ -1,15 +1,13 @@
 """Bringing a version's data files into a list's folder: what is there stays, what is missing is made or fetched."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from heldout.deltas import Deltas
 from heldout.durable import sync_folder
 from heldout.errors import NotFoundError, UnavailableError, VerificationError
-from heldout.list_tables import read_table, table_of
 from heldout.manifest import ListFile, Manifest
 from heldout.mirrors import Mirrors, Wanted, check_room
-from heldout.stored import ListFolder, check_content
+from heldout.stored import ListFolder, read_data_file
 
 Progress = Callable[[int, int], None]
 """(bytes done, bytes in all), of data files."""
@@ -73,7 +71,7 @@ class DataFiles:
         arrived = path.with_name(f".{path.name}.arrived")  # the version in force may have `path`, and be right
         try:
             self._mirrors.fetch(_wanted(file), arrived, told)
-            _check(arrived, name, file)
+            read_data_file(arrived, name, file)
             arrived.replace(path)
             sync_folder(path.parent)
         except VerificationError as error:
@@ -87,7 +85,7 @@ class DataFiles:
         path = self._folder.data_file(file)
         try:
             if path.exists():
-                _check(path, name, file)
+                read_data_file(path, name, file)
                 return True
         except VerificationError:
             pass
@@ -104,8 +102,3 @@ def _size(files: Mapping[str, ListFile]) -> int:
 
 def _wanted(file: ListFile) -> Wanted:
     return Wanted(f"list/files/{file.sha256.hex()}.parquet", file.sha256, file.size)
-
-
-def _check(path: Path, name: str, file: ListFile) -> None:
-    table = table_of(name)
-    check_content(read_table(path, table, f"{path} ({name})"), name, file, f"{path} ({name})")

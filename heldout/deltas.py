@@ -15,10 +15,10 @@ import pyarrow as pa
 from heldout.delta_files import ListDelta, parse_delta, rebuilt_files
 from heldout.durable import write_durably
 from heldout.errors import NotFoundError, VerificationError
-from heldout.list_tables import format_table, read_table, table_of
+from heldout.list_tables import format_table, table_of
 from heldout.manifest import DeltaFile, Manifest, PreviousVersion, parse_manifest
 from heldout.mirrors import Mirrors, Wanted, check_room
-from heldout.stored import MANIFEST, ListFolder, LoggedManifest, check_content
+from heldout.stored import MANIFEST, ListFolder, LoggedManifest, check_content, read_data_file
 
 MAX_STEPS: Final = 100
 """Versions that are gone through at most."""
@@ -116,10 +116,7 @@ class Deltas:
 
     def _old_table(self, name: str) -> pa.Table:
         file = self.held.manifest.files[name]
-        path = self.folder.data_file(file)
-        table = read_table(path, table_of(name), f"{path} ({name})")
-        check_content(table, name, file, f"{path} ({name})")
-        return table
+        return read_data_file(self.folder.data_file(file), name, file)
 
     def _keep(self, name: str, table: pa.Table, new: Manifest) -> None:
         file = new.files[name]

@@ -11,11 +11,9 @@ its log proof (`heldout.trust`); the manifest's digest is a `list` entry of the 
 content the manifest gives.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,7 +22,7 @@ import pyarrow as pa
 from heldout.checkpoint import Checkpoint, Verifier
 from heldout.errors import InputError, NotFoundError, VerificationError
 from heldout.leaves import ListLeaf, parse_leaf
-from heldout.list_tables import content_digest, table_of
+from heldout.list_tables import content_digest, read_table, table_of
 from heldout.manifest import ListFile, Manifest, manifest_sha256, parse_manifest
 from heldout.receipts import TlogProof, parse_tlog_proof, verify_tlog_proof
 from heldout.trust import TrustedSet, read_published, verify_metadata
@@ -193,20 +191,16 @@ def check_content(table: pa.Table, name: str, file: ListFile, shown: str) -> Non
         raise VerificationError(f"{shown} does not hold the entries that were signed for: pull the list again")
 
 
-def check_digest(stream: BufferedReader | BufferedRandom, file: ListFile, name: str) -> None:
-    """Check the size and digest of all of a data file, and leave it at its start.
+def read_data_file(path: Path, name: str, file: ListFile) -> pa.Table:
+    """The table of a data file, by its name in the manifest and what that says of it.
 
     Raises:
-        VerificationError: they differ.
+        VerificationError: it cannot be read, or does not say what was signed for.
     """
-    stream.seek(0)
-    digest = hashlib.file_digest(stream, hashlib.sha256).digest()
-    size = stream.tell()
-    stream.seek(0)
-    if size != file.size:
-        raise VerificationError(f"{name} has {size} bytes instead of {file.size}: pull the list again")
-    if digest != file.sha256:
-        raise VerificationError(f"{name} was changed (SHA-256 {digest.hex()}): pull the list again")
+    shown = f"{path} ({name})"
+    table = read_table(path, table_of(name), shown)
+    check_content(table, name, file, shown)
+    return table
 
 
 def verify_version(folder: ListFolder, name: str, *, trusted_root: bytes, now: datetime | None) -> ProvedVersion:
