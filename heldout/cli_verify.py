@@ -67,7 +67,7 @@ def verify_filter_report(
 ) -> None:
     """Tell of a filter report; with doubts only if they are allowed."""
     from heldout.applied_evidence import find_version
-    from heldout.report_check import verify_report
+    from heldout.report_check import check_report
     from heldout.report_reading import load_report
     from heldout.report_shards import verify_shards
     from heldout.signing_keys import load_public_key
@@ -75,14 +75,14 @@ def verify_filter_report(
 
     if n_again and not shards:
         raise InputError("to filter shards again, say where they are: --shards IN")
-    public = [load_public_key(key) for key in keys]
+    report = load_report(path, [load_public_key(key) for key in keys])
     applied = None
     if list_path is not None:  # a report stays true when its list has gone stale
-        name = find_version(list_path, load_report(path, public).manifest_sha256)
+        name = find_version(list_path, report.manifest_sha256)
         applied = verify_current(list_path, now=None, allow_unverified=allow_unverified, name=name)
         tell_doubts(applied.doubts)
-    checked = verify_report(path, applied=applied, keys=public, out=out)
-    held = verify_shards(checked.report, shards, applied, n_again=n_again) if shards else None
+    checked = check_report(report, applied=applied, out=out)
+    held = verify_shards(report, shards, applied, n_again=n_again) if shards else None
     doubts = [*checked.doubts, *(held.doubts if held else ())]
     if doubts and not allow_unverified:
         raise VerificationError(f"{path}: {'; '.join(doubts)}")
@@ -94,7 +94,7 @@ def verify_filter_report(
                 "is_verified": not doubts,
                 "doubts": doubts,
                 "is_list_checked": applied is not None,
-                "signed_by": list(checked.report.signed_by),
+                "signed_by": list(report.signed_by),
                 "n_intact": checked.n_intact,
                 "missing": list(checked.missing),
                 "unlisted": list(checked.unlisted),
@@ -109,7 +109,7 @@ def verify_filter_report(
     by = "this list" if applied is not None else "a list that was not checked (give --list)"
     print(
         f"{path}: {state}: {checked.n_intact} files are as the run wrote them; it dropped {checked.total['n_dropped']} "
-        f"of {checked.total['n_in']} samples by {by}, manifest {checked.manifest_sha256}; {_signed(checked.report)}"
+        f"of {checked.total['n_in']} samples by {by}, manifest {checked.manifest_sha256}; {_signed(report)}"
     )
     if held is not None:
         print(held.words())

@@ -90,10 +90,14 @@ def verify_report(
         VerificationError: a shard was changed, the counts contradict each other, the list is another, or nobody of
             `keys` signed it.
     """
-    report = load_report(path, keys)
+    return check_report(load_report(path, keys), applied=applied, out=out)
+
+
+def check_report(report: Report, *, applied: StoredVersion | None = None, out: Path | None = None) -> ReportCheck:
+    """As `verify_report`, of a report that was read."""
     if applied is not None:
         check_list(report, applied)
-    folder = path.parent if out is None else out
+    folder = report.path.parent if out is None else out
     missing = tuple(name for name in report.subjects if not _check_output(report, folder, name))
     unlisted = tuple(sorted(_iter_shards(folder) - report.subjects.keys())) if report.has_shards else ()
     return ReportCheck(report, len(report.subjects) - len(missing), missing, unlisted)
