@@ -9,12 +9,12 @@ import pyarrow as pa
 from heldout.audit_samples import Hosts, SampleNotes
 from heldout.errors import HeldoutError, UnavailableError
 from heldout.exclusion import ExclusionList
-from heldout.filtering_decision import Rule
+from heldout.filtering_decision import ALONE, Linked
 from heldout.filtering_options import FilterOptions
-from heldout.filtering_parquet import filter_parquet, link_keys
+from heldout.filtering_parquet import link_keys
 from heldout.filtering_plan import Job, Source
+from heldout.filtering_shard import filter_source
 from heldout.filtering_tar import filter_tar
-from heldout.filtering_text import filter_text
 from heldout.report import Tally, sha256_file
 
 SHARD_SCHEMA = pa.schema(
@@ -87,20 +87,16 @@ class ShardReader:
                 tally, dropped = filter_tar(tar.path, None, self._exclusions, url_column=column, linked=linked)
                 in_tar = AuditedShard(tar.name, sha256_file(tar.path), tally, parquet.name, None)
                 self._n += 1
-                return [in_tar, self._note(parquet, also=dropped, sibling=tar.name)]
+                return [in_tar, self._note(parquet, linked=Linked(dropped, frozenset()), sibling=tar.name)]
         return [self._note(source) for source in job.sources]
 
-    def _note(self, source: Source, *, also: dict[str, Rule] | None = None, sibling: str | None = None) -> AuditedShard:
+    def _note(self, source: Source, *, linked: Linked = ALONE, sibling: str | None = None) -> AuditedShard:
         path = self._path(self._n)
         column = self._options.url_column
         with SampleNotes(path, self._n, self._hosts) as notes:
-            what = (source.path, None, self._exclusions)
-            if source.path.suffix == ".tar":
-                tally, _ = filter_tar(*what, url_column=column, observer=notes)
-            elif source.path.suffix == ".parquet":
-                tally = filter_parquet(*what, url_column=column, also=also, observer=notes)
-            else:
-                tally = filter_text(*what, url_column=column, observer=notes)
+            tally, _ = filter_source(
+                source.path, None, self._exclusions, url_column=column, linked=linked, observer=notes
+            )
         self._n += 1
         return AuditedShard(source.name, sha256_file(source.path), tally, sibling, path)
 

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from io import BufferedRandom
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +14,14 @@ from heldout.filtering_decision import ALONE, Linked, Rule
 from heldout.filtering_done import done_path, load_done, save_done, settings_digest
 from heldout.filtering_emit import Emitter, emitted_names
 from heldout.filtering_masks import MaskWriter, mask_name, writing_mask
+from heldout.filtering_observer import Observer
 from heldout.filtering_options import EMITS, Emit, FilterOptions
 from heldout.filtering_parquet import filter_parquet, link_keys
 from heldout.filtering_plan import Job, Source
 from heldout.filtering_tar import filter_tar
 from heldout.filtering_text import filter_text
-from heldout.report import FilteredShard, sha256_file
+from heldout.records import Assurance
+from heldout.report import FilteredShard, Tally, sha256_file
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -45,6 +48,31 @@ def filter_job(
         where = error.filename or (out if error.errno in _FULL else job.sources[0].path)
         return UnavailableError(f"{where}: {error.strerror}, at {job.name}: check the disk and run again")
     return shards
+
+
+def filter_source(
+    source: Path,
+    stream: BufferedRandom | None,
+    exclusions: ExclusionList,
+    *,
+    url_column: str | None = None,
+    opt_in: Assurance | None = None,
+    linked: Linked = ALONE,
+    observer: Observer | None = None,
+    mask: MaskWriter | None = None,
+) -> tuple[Tally, dict[str, Rule]]:
+    """Filter a file of any format as `filter_tar`, `filter_parquet` and `filter_text` do.
+
+    Returns:
+        The counts, and of a tar which samples were dropped, by key without folder as the other form has it.
+    """
+    what = (source, stream, exclusions)
+    if source.suffix == ".tar":
+        return filter_tar(*what, url_column=url_column, opt_in=opt_in, linked=linked, observer=observer, mask=mask)
+    if source.suffix == ".parquet":
+        also = linked.rules
+        return filter_parquet(*what, url_column=url_column, opt_in=opt_in, also=also, observer=observer, mask=mask), {}
+    return filter_text(*what, url_column=url_column, opt_in=opt_in, observer=observer, mask=mask), {}
 
 
 def remove_outputs(job: Job, out: Path, options: FilterOptions) -> None:
@@ -100,7 +128,6 @@ class _ShardFilter:
         sibling: str | None = None,
     ) -> tuple[FilteredShard, dict[str, Rule]]:
         options = self._options
-        dropped: dict[str, Rule] = {}
         with ExitStack() as stack:
             emitter = stack.enter_context(Emitter(self._out, source.name, emits)) if emits else None
             stream, mask = None, None
@@ -108,18 +135,16 @@ class _ShardFilter:
                 mask = stack.enter_context(self._mask(source))
             elif not options.dry_run:
                 stream = stack.enter_context(replacing(self._out / source.name))
-            what = (source.path, stream, self._exclusions)
-            column, opt_in = options.url_column, options.opt_in
-            if source.path.suffix == ".tar":
-                tally, dropped = filter_tar(
-                    *what, url_column=column, opt_in=opt_in, linked=linked, observer=emitter, mask=mask
-                )
-            elif source.path.suffix == ".parquet":
-                tally = filter_parquet(
-                    *what, url_column=column, opt_in=opt_in, also=linked.rules, observer=emitter, mask=mask
-                )
-            else:
-                tally = filter_text(*what, url_column=column, opt_in=opt_in, observer=emitter, mask=mask)
+            tally, dropped = filter_source(
+                source.path,
+                stream,
+                self._exclusions,
+                url_column=options.url_column,
+                opt_in=options.opt_in,
+                linked=linked,
+                observer=emitter,
+                mask=mask,
+            )
         names = [
             *(() if emitter is None else emitter.names.values()),
             *([] if mask is None else [mask_name(source.name)]),
