@@ -48,7 +48,7 @@ def key_of(url: str) -> int:
     Raises:
         InputError: as `heldout.urls.canonical_key`.
     """
-    return int.from_bytes(urls.key_digest(urls.canonical_key(url))[:8])
+    return _digest_of(urls.canonical_key(url))
 
 
 def keys_of(column: pa.Array | pa.ChunkedArray) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
