@@ -7,6 +7,7 @@ so that the two sides of the formats are written twice.
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -57,14 +58,31 @@ class ImageRule:
     since: date = date(2026, 11, 2)
 
 
+@dataclass(frozen=True)
+class PlaceRule:
+    """Of a host, or of a folder if there is a slash."""
+
+    place: str
+    assurance: Assurance = "host"
+    preference: int = 0
+    since: date = date(2026, 11, 3)
+
+
+def standings(rules: Sequence[UrlRule | ImageRule | PlaceRule]) -> dict[str, list[object]]:
+    """The columns that every table has."""
+    return {
+        "preference": [rule.preference for rule in rules],
+        "assurance": [ASSURANCES.index(rule.assurance) for rule in rules],
+        "since": [rule.since for rule in rules],
+    }
+
+
 def url_table(rules: list[UrlRule]) -> pa.Table:
     rows = sorted({int.from_bytes(key_digest(canonical_key(rule.url))[:8]): rule for rule in rules}.items())
     return pa.table(
         {
             "key": [key for key, _ in rows],
-            "preference": [rule.preference for _, rule in rows],
-            "assurance": [ASSURANCES.index(rule.assurance) for _, rule in rows],
-            "since": [rule.since for _, rule in rows],
+            **standings([rule for _, rule in rows]),
         },
         schema=SCHEMAS["url"],
     )
@@ -77,22 +95,10 @@ def image_table(rules: list[ImageRule]) -> pa.Table:
             "pdq": [rule.pdq for rule in rules],
             "quality": [rule.quality for rule in rules],
             "sha256": [rule.sha256 for rule in rules],
-            "preference": [rule.preference for rule in rules],
-            "assurance": [ASSURANCES.index(rule.assurance) for rule in rules],
-            "since": [rule.since for rule in rules],
+            **standings(rules),
         },
         schema=SCHEMAS["image"],
     )
-
-
-@dataclass(frozen=True)
-class PlaceRule:
-    """Of a host, or of a folder if there is a slash."""
-
-    place: str
-    assurance: Assurance = "host"
-    preference: int = 0
-    since: date = date(2026, 11, 3)
 
 
 def place_table(rules: list[PlaceRule], name: Literal["prefix", "host"]) -> pa.Table:
@@ -100,9 +106,7 @@ def place_table(rules: list[PlaceRule], name: Literal["prefix", "host"]) -> pa.T
     return pa.table(
         {
             name: [rule.place for rule in rules],
-            "preference": [rule.preference for rule in rules],
-            "assurance": [ASSURANCES.index(rule.assurance) for rule in rules],
-            "since": [rule.since for rule in rules],
+            **standings(rules),
         },
         schema=SCHEMAS[name],
     )
