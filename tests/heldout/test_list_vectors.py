@@ -1,6 +1,5 @@
 """The vectors beside docs/formats/exclusion-list.md: kernel, reference and independent reader agree on them."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -19,9 +18,9 @@ from heldout.exclusion import ADDRESS_KINDS, Rules
 from heldout.list_tables import SCHEMAS, TableName, content_digest
 from heldout.pull import pull
 from heldout.records import ASSURANCES
+from tests.heldout.format_scripts import FOLDER, load_script
 from tests.heldout.published import BASE_URL, PlaceRule, Site, UrlRule
 
-FOLDER = Path(__file__).parents[2] / "docs" / "formats"
 VECTORS: dict[str, Any] = json.loads((FOLDER / "exclusion-list-vectors.json").read_text(encoding="utf-8"))
 ENTRIES = VECTORS["entries"]
 CASES = VECTORS["cases"]
@@ -29,12 +28,7 @@ CASES = VECTORS["cases"]
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("list_vectors", FOLDER / "list_vectors.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("list_vectors")
 
 
 def test_the_file_is_what_its_script_writes(script: ModuleType) -> None:

@@ -1,8 +1,6 @@
 """The vectors beside docs/formats/log.md: what a second implementer tests against must be what we do."""
 
-import importlib.util
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +16,8 @@ from heldout.receipts import parse_tlog_proof, verify_receipt, verify_tlog_proof
 from heldout.replay import replay
 from heldout.tiles import TileReader, parse_bundle
 from heldout.witnesses import WitnessPolicy
+from tests.heldout.format_scripts import FOLDER, load_script
 
-FOLDER = Path(__file__).parents[2] / "docs" / "formats"
 VECTORS: dict[str, Any] = json.loads((FOLDER / "log-vectors.json").read_text(encoding="utf-8"))
 LOG = VECTORS["log"]
 VERIFIER = Verifier.parse(VECTORS["key"]["vkey"])
@@ -30,12 +28,7 @@ def root(size: int) -> bytes:
 
 
 def test_the_file_is_what_its_script_writes() -> None:
-    spec = importlib.util.spec_from_file_location("log_vectors", FOLDER / "log_vectors.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert script.make_vectors() == VECTORS
+    assert load_script("log_vectors").make_vectors() == VECTORS
 
 
 def test_keys_belong_together() -> None:

@@ -1,23 +1,16 @@
 """The script that runs the WHATWG's test data, on cases of its form: what it accepts, and what it tells."""
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "docs" / "formats" / "check_urltestdata.py"
+from tests.heldout.format_scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("check_urltestdata", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("check_urltestdata")
 
 
 def case(url: str, hostname: str, pathname: str, **fields: str) -> dict[str, Any]:
