@@ -21,13 +21,10 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.filter import make_urls, write_shard
+from benchmarks.pull import publish
 from heldout.list_tables import SCHEMAS
-from heldout.manifest import LogState, Manifest, format_manifest
-from heldout.merkle import leaf_hash, root_of
 from heldout.pull import pull
-from heldout.urls import CANONICALISATION
-from registry.listing import build_files
-from tests.heldout.published import BASE_URL, Site
+from tests.heldout.published import Site
 
 GIGABYTE = 10**9
 _PAUSE_S = 0.03
@@ -42,25 +39,9 @@ def make_list(folder: Path, n_entries: int) -> Path:
     columns = [pa.array(keys), pa.array(np.zeros(n, np.uint8)), pa.array(rng.integers(0, 3, n).astype(np.uint8)), since]
     tables = {name: schema.empty_table() for name, schema in SCHEMAS.items()}
     tables["url"] = pa.table(columns, schema=SCHEMAS["url"])
-    files, prefix_bits = build_files(tables)
-    site = Site(version=1, leaves=[b"entry"])
-    site.rotate_root()
-    log = LogState(site.log_signer.name, site.log_signer.verifier.vkey, 1, root_of([leaf_hash(b"entry")]))
-    manifest = Manifest(
-        version=1,
-        as_of=None,
-        canonicalisation=CANONICALISATION,
-        log=log,
-        prefix_bits=prefix_bits,
-        files={name: file.entry for name, file in files.items()},
-        counts={name: table.num_rows for name, table in tables.items()},
-        previous=None,
-        delta=None,
-    )
-    site.manifest = format_manifest(manifest)
-    site.log_manifest()
-    site.files |= {f"list/files/{file.entry.sha256.hex()}.parquet": file.data for file in files.values()}
-    pull(BASE_URL, folder / "list", root=site.sign().write_root(folder), transport=site.transport())
+    site = Site()
+    publish(site, folder / "site", tables, None)
+    pull(str(folder / "site"), folder / "list", root=site.write_root(folder))
     return folder / "list"
 
 
