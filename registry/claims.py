@@ -7,12 +7,11 @@ claim is decided here too: its account, or, for a claim without one, whoever has
 
 import base64
 import hashlib
-import re
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
-from sqlalchemy import delete, insert, select, tuple_, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from heldout.errors import AccessError, ConflictError, InputError, NotFoundError
@@ -31,6 +30,7 @@ from heldout.leaves import (
 from heldout.records import Assurance, Claim, ClaimPage, ClaimPreview, ClaimRequest
 from heldout.states import TRANSITIONS, claim_state, first_state
 from registry.claim_records import claim_records
+from registry.cursors import cursor_of, is_past
 from registry.idempotency import earlier_claim, remember
 from registry.notices import owe
 from registry.subjects import preview_of, read_subjects, require_usable
@@ -48,8 +48,6 @@ from registry.tables import (
 WITHDRAW_REASONS = tuple(sorted(TRANSITIONS["in_force", "withdrawn"]))
 FIRST_ASSURANCE: Assurance = "declared"
 MAX_PAGE = 100
-
-_CURSOR = re.compile(r"([0-9]{1,11})-([0-9a-z]{1,64})", re.ASCII)  # 11 digits: up to the year 5138
 
 
 def new_claim_id() -> str:
@@ -165,11 +163,7 @@ def list_claims(session: Session, account_id: str, *, cursor: str | None = None,
     """
     query = select(ClaimRow).join(ClaimantRow).where(ClaimantRow.account_id == account_id)
     if cursor is not None:
-        match = _CURSOR.fullmatch(cursor)
-        if match is None:
-            raise InputError(f"{cursor!r:.80} is not a cursor: give back the next_cursor of a page, unchanged")
-        before = datetime.fromtimestamp(int(match[1]), UTC)
-        query = query.where(tuple_(ClaimRow.received_at, ClaimRow.id) < (before, match[2]))
+        query = query.where(is_past(cursor, ClaimRow.received_at, ClaimRow.id))
     rows = session.scalars(
         query.order_by(ClaimRow.received_at.desc(), ClaimRow.id.desc()).limit(min(limit, MAX_PAGE) + 1)
     ).all()
@@ -177,7 +171,7 @@ def list_claims(session: Session, account_id: str, *, cursor: str | None = None,
     last = shown[-1] if len(rows) > len(shown) else None
     return ClaimPage(
         claims=claim_records(session, shown),
-        next_cursor=None if last is None else f"{int(last.received_at.timestamp())}-{last.id}",
+        next_cursor=None if last is None else cursor_of(last.received_at, last.id),
     )
 
 

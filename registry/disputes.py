@@ -7,13 +7,12 @@ not stand up for goes, for the same reason. Whatever was decided, `registry.revi
 
 import hashlib
 import json
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -21,6 +20,7 @@ from heldout.errors import AccessError, ConflictError, InputError, NotFoundError
 from heldout.records import MAX_STATEMENT_CHARS, Dispute, DisputePage, DisputeRequest, DisputeState
 from heldout.states import CLOSED
 from registry.claims import hold_account, locked_claim, new_claim_id
+from registry.cursors import cursor_of, is_past
 from registry.dispute_positions import disputable, disputed_positions
 from registry.dispute_records import decisions_on, dispute_record, positions_of
 from registry.limits import Limits, check_dispute
@@ -37,7 +37,6 @@ MAX_PAGE: Final = 100
 MIN_STATEMENT_CHARS: Final = 20
 
 _KEY_USED = "this idempotency key was used for another dispute: make a new key for a new request"
-_CURSOR = re.compile(r"([0-9]{1,11})-([0-9a-z]{1,64})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -257,17 +256,13 @@ def page_of(
         is_theirs = ClaimantRow.account_id == against
     query = query.where(is_theirs)
     if cursor is not None:
-        match = _CURSOR.fullmatch(cursor)
-        if match is None:
-            raise InputError(f"{cursor!r:.80} is not a cursor: give back the next_cursor of a page, unchanged")
-        before = datetime.fromtimestamp(int(match[1]), UTC)
-        query = query.where(tuple_(DisputeRow.filed_at, DisputeRow.id) < (before, match[2]))
+        query = query.where(is_past(cursor, DisputeRow.filed_at, DisputeRow.id))
     n = min(limit, MAX_PAGE)
     rows = session.scalars(query.order_by(DisputeRow.filed_at.desc(), DisputeRow.id.desc()).limit(n + 1)).all()
     last = rows[n - 1] if len(rows) > n else None
     return DisputePage(
         disputes=records(session, rows[:n], is_party=True),
-        next_cursor=None if last is None else f"{int(last.filed_at.timestamp())}-{last.id}",
+        next_cursor=None if last is None else cursor_of(last.filed_at, last.id),
     )
 
 
