@@ -201,16 +201,24 @@ def withdraw(session: Session, claim_id: str, *, reason: str, now: datetime) -> 
     return get_claim(session, claim_id)
 
 
+def may_change(session: Session, claim_id: str, *, account_id: str | None, has_secret: bool) -> bool:
+    """Whether this is the account a claim belongs to or, while it belongs to none, somebody who has its secret.
+
+    Raises:
+        NotFoundError: no such claim.
+    """
+    owner = _claimant(session, claim_id).account_id
+    return has_secret if owner is None else owner == account_id
+
+
 def check_may_change(session: Session, claim_id: str, *, account_id: str | None, has_secret: bool) -> None:
-    """Accept the account a claim belongs to or, while it belongs to none, whoever has its secret.
+    """Accept whoever `may_change` a claim.
 
     Raises:
         NotFoundError: no such claim.
         AccessError: it is not the caller's.
     """
-    owner = _claimant(session, claim_id).account_id
-    is_theirs = has_secret if owner is None else owner == account_id
-    if not is_theirs:
+    if not may_change(session, claim_id, account_id=account_id, has_secret=has_secret):
         raise AccessError(
             f"claim {claim_id} is not yours to change: sign in to the account it belongs to or, if it belongs to none, "
             "give the secret you were given with it"

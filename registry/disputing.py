@@ -8,11 +8,10 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from heldout.errors import AccessError
 from heldout.records import Dispute, DisputePage, DisputeRequest
 from registry import disputes, notices
 from registry.claim_secrets import ClaimSecrets
-from registry.claims import check_may_change
+from registry.claims import check_may_change, may_change
 from registry.db import Sessions, transaction
 from registry.disputes import Deadlines
 from registry.limits import Limits
@@ -172,9 +171,4 @@ class Disputing:
         return "claimant" if self._may_change(session, row.claim_id, account_id, secret) else None
 
     def _may_change(self, session: Session, claim_id: str, account_id: str | None, secret: str | None) -> bool:
-        has_secret = self._secrets.is_of(claim_id, secret)
-        try:
-            check_may_change(session, claim_id, account_id=account_id, has_secret=has_secret)
-        except AccessError:
-            return False
-        return True
+        return may_change(session, claim_id, account_id=account_id, has_secret=self._secrets.is_of(claim_id, secret))

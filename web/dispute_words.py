@@ -46,7 +46,7 @@ def dispute_href(dispute_id: str, secret: str = "") -> str:
 def dispute_box(registry: Registry, claim: Claim, visitor: Visitor | None, secret: str = "") -> DisputeBox:
     """The disputes about a claim, as somebody sees them; for `_disputes.html`."""
     account_id = visitor.account.id if visitor else None
-    is_claimant = registry.may_change(claim.id, account_id=account_id) or registry.may_change(claim.id, secret=secret)
+    is_claimant = registry.may_change(claim.id, account_id=account_id, secret=secret)
     found = registry.disputing.of_claim(claim.id)
     is_open = claim.state not in CLOSED
     return DisputeBox(
