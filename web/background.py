@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from heldout.errors import HeldoutError
@@ -21,6 +22,16 @@ class Condition:
         self.job = job
         self.failing_since: datetime | None = None
         """When the failures began that no success has ended yet."""
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note how the work in this block went; a failure ends the block, not the job."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a job that ends is work that nobody misses until it is too late
+            self.failed(error)
+        else:
+            self.succeeded()
 
     def failed(self, error: Exception) -> None:
         """Note a failure; the job goes on."""

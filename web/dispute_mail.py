@@ -52,12 +52,8 @@ class DisputeClerk:
         """Work until cancelled. A failure is noted and tried again."""
         while True:
             await asyncio.sleep(self._every_s)
-            try:
+            with self.condition.noted():
                 await asyncio.to_thread(self.work)
-            except Exception as error:  # noqa: BLE001 - a job that ends is people who are never told
-                self.condition.failed(error)
-            else:
-                self.condition.succeeded()
 
     def work(self) -> None:
         """One round. A mail that is not taken is left for later, the others are sent; then it is told.

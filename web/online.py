@@ -20,12 +20,8 @@ class ListKeeper:
 
     async def look(self) -> None:
         """Take up what is published now."""
-        try:
+        with self.condition.noted():
             await asyncio.to_thread(self._lists.refresh)
-        except Exception as error:  # noqa: BLE001 - a job that ends is a list that goes stale unseen
-            self.condition.failed(error)
-        else:
-            self.condition.succeeded()
 
     async def run(self) -> None:
         """Look until cancelled."""

@@ -42,12 +42,8 @@ class PictureWatch:
         """Look until cancelled. A failure is noted and tried again."""
         while True:
             await asyncio.sleep(self._every_s)
-            try:
+            with self.condition.noted():
                 await asyncio.to_thread(self.look)
-            except Exception as error:  # noqa: BLE001 - a job that ends is logos that stay opted out unseen
-                self.condition.failed(error)
-            else:
-                self.condition.succeeded()
 
     def look(self) -> Scanned:
         """One round; nothing if another process is at it."""

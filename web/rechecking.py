@@ -26,9 +26,5 @@ class Rechecker:
         """Recheck until cancelled. A failure is noted and tried again."""
         while True:
             await asyncio.sleep(self._every_s)
-            try:
+            with self.condition.noted():
                 await self._proving.recheck(self._prober)
-            except Exception as error:  # noqa: BLE001 - a job that ends is proofs that go stale unseen
-                self.condition.failed(error)
-            else:
-                self.condition.succeeded()

@@ -38,14 +38,10 @@ class Surveyor:
     async def run(self) -> None:
         """Count until cancelled. A failure is noted and tried again after a while."""
         while True:
-            try:
+            with self.condition.noted():
                 if await asyncio.to_thread(self._is_due):
                     self._tried = time.monotonic()
                     await self._count()
-            except Exception as error:  # noqa: BLE001 - a job that ends is pages that go stale unseen
-                self.condition.failed(error)
-            else:
-                self.condition.succeeded()
             await asyncio.sleep(self._look_s)
 
     def _is_due(self) -> bool:
