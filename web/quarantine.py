@@ -69,11 +69,9 @@ def main() -> int:
     settings = Settings()
     try:
         with Registry(settings.state_dir, settings.database_url) as registry, ExitStack() as stack:
-            folders = sorted(settings.datasets_dir.iterdir()) if settings.datasets_dir.is_dir() else []
             generations = {
-                folder.name: stack.enter_context(closing(Generation.open(folder)))
-                for folder in folders
-                if (folder / "CURRENT").exists()
+                path.parent.name: stack.enter_context(closing(Generation.open(path.parent)))
+                for path in sorted(settings.datasets_dir.glob("*/CURRENT"))
             }
             done = _scan(registry, generations, settings.thresholds)
     except HeldoutError as error:
