@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, HTMLResponse
 
 from heldout.audit_page import say_fact
-from heldout.audit_sections import Voice
 from heldout.audit_words import FACTS
 from web import words
 from web.deps import PagesDep, RegistryDep, ResearchDep, SettingsDep
@@ -23,6 +22,7 @@ from web.research_contexts import (
     SharedLine,
 )
 from web.static_files import FOR_EVER
+from web.survey import VOICE
 
 routes = APIRouter(include_in_schema=False)
 
@@ -75,12 +75,11 @@ def table(dataset: str, name: str, file: str, research: ResearchDep) -> FileResp
 
 
 def _page(research: Research, result: Result, base_url: str, *, is_cited: bool) -> DatasetPage:
-    voice = Voice(words.gettext, words.count, lambda share: f"{words.decimal(100 * share, 2)} %")
     current = research.current()
     newest_name = research.newest(result.dataset).name if _is_current(current, result.dataset) else ""
     here = _href(result)
     facts = [
-        FactLine(words.gettext(fact.words), say_fact(result.totals, fact.key, fact.of, voice))
+        FactLine(words.gettext(fact.words), say_fact(result.totals, fact.key, fact.of, VOICE))
         for fact in FACTS
         if not fact.key.startswith("n_signal") or result.totals["n_with_signals"]
     ]

@@ -50,6 +50,9 @@ KEPT_WITH_TABLES: Final = 20
 """Of a data set's results: the tables of older ones are removed, what their pages show is kept."""
 MEMORY: Final = "1GB"
 
+VOICE: Final = Voice(words.gettext, words.count, lambda share: f"{words.decimal(100 * share, 2)} %")
+"""In the language of the moment."""
+
 Told = Callable[[str], None]
 
 
@@ -170,8 +173,7 @@ def _count(release: Path, number: int, exclusions: ExclusionList, work: Path) ->
     sections = {}
     for code in words.NAMES:
         with words.in_language(code):
-            voice = Voice(words.gettext, words.count, lambda share: f"{words.decimal(100 * share, 2)} %")
-            sections[code] = [asdict(section) for section in make_sections(shown, totals["n_samples"], voice)]
+            sections[code] = [asdict(section) for section in make_sections(shown, totals["n_samples"], VOICE)]
     result = {
         "format": FORMAT,
         "dataset": dataset,
