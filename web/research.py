@@ -62,10 +62,11 @@ class Research:
         Raises:
             NotFoundError: there is none.
         """
-        generation = self.current().get("wanted", {}).get("generations", {}).get(dataset)
+        counted = self.current().get("wanted", {})
+        generation = counted.get("generations", {}).get(dataset)
         if generation is None:
             raise NotFoundError(f"{dataset[:100]!r} is no data set that was counted here: choose one on /research")
-        return self.result(dataset, f"g{generation}-l{self.current()['wanted']['list_version']}")
+        return self.result(dataset, f"g{generation}-l{counted['list_version']}")
 
     def result(self, dataset: str, name: str) -> Result:
         """A count by its name.
