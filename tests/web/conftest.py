@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image, ImageDraw, ImageOps
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from indexer.preprocess import Preprocess
 from registry.service import Registry
+from tests.web.serving import address_of, free_socket, launch, open_context, serving
 from web.app import create_app
 from web.settings import Settings
 
@@ -174,6 +176,34 @@ def running(settings: Settings) -> Iterator[TestClient]:
     """The site on these settings."""
     with TestClient(create_app(settings, encoder=ColourEncoder()), follow_redirects=False) as client:
         yield client
+
+
+@contextmanager
+def served(datasets_dir: Path, folder: Path, **changes: object) -> Iterator[str]:
+    """A site on a port of its own."""
+    bound = free_socket()
+    settings = make_settings(datasets_dir, folder).model_copy(update={"base_url": address_of(bound), **changes})
+    with serving(create_app(settings, encoder=ColourEncoder()), bound) as base:
+        yield base
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for a module's tests: no longer, for Playwright keeps an event loop running in this thread."""
+    expect.set_options(timeout=30_000)  # machines may be busy; what is there already is not waited for
+    with sync_playwright() as playwright:
+        opened = launch(playwright)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A page of the module's fixture `address`, with JavaScript. The browser must have nothing to complain about."""
+    context, page, complaints = open_context(browser, address)
+    yield page
+    context.close()
+    assert complaints == []
 
 
 @pytest.fixture(scope="session")

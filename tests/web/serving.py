@@ -5,10 +5,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_ARGUMENTS = [
@@ -20,6 +22,13 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+IN_CHROMIUM = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's package chromium"),
+]
+"""Marks of the modules whose tests need it."""
+EVERYTHING = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+"""What axe looks for; the dark colours change only what contrasts."""
 
 
 def free_socket() -> socket.socket:
@@ -55,3 +64,20 @@ def serving(app: FastAPI, bound: socket.socket) -> Iterator[str]:
 def launch(playwright: Playwright) -> Browser:
     """Headless Chromium."""
     return playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_ARGUMENTS)
+
+
+def open_context(browser: Browser, address: str, **options: Any) -> tuple[BrowserContext, Page, list[str]]:
+    """A page, and a list that fills with everything a browser complains about or asks of others."""
+    context = browser.new_context(base_url=address, **options)
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith((address, "data:", "blob:"))
+            else complaints.append(f"third party: {request.url}")
+        ),
+    )
+    return context, page, complaints

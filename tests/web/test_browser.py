@@ -3,28 +3,20 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from heldout.leaves import OptOutLeaf
 from heldout.receipts import verify_receipt
 from tests.web.accounts import mails
-from tests.web.conftest import ColourEncoder, make_settings
-from tests.web.serving import CHROMIUM, address_of, free_socket, launch, serving
-from web.app import create_app
+from tests.web.conftest import served
+from tests.web.serving import EVERYTHING, IN_CHROMIUM, open_context
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's package chromium"),
-]
-
-EVERYTHING = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-"""What axe looks for; the dark colours change only what contrasts."""
+pytestmark = IN_CHROMIUM
 
 DROP = """([name, type, bytes]) => {
   const files = new DataTransfer();
@@ -40,24 +32,6 @@ PASTE = """([name, type, bytes]) => {
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all tests."""
-    with sync_playwright() as playwright:
-        opened = launch(playwright)
-        yield opened
-        opened.close()
-
-
-@contextmanager
-def served(datasets_dir: Path, folder: Path, **changes: object) -> Iterator[str]:
-    """A site on a port of its own."""
-    bound = free_socket()
-    settings = make_settings(datasets_dir, folder).model_copy(update={"base_url": address_of(bound), **changes})
-    with serving(create_app(settings, encoder=ColourEncoder()), bound) as base:
-        yield base
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the site for all tests keeps its state."""
     return tmp_path_factory.mktemp("browser")
@@ -68,32 +42,6 @@ def address(datasets_dir: Path, folder: Path) -> Iterator[str]:
     """A site for all tests."""
     with served(datasets_dir, folder, publish="auto") as base:
         yield base
-
-
-def open_context(browser: Browser, address: str, **options: Any) -> tuple[BrowserContext, Page, list[str]]:
-    """A page, and a list that fills with everything a browser complains about or asks of others."""
-    context = browser.new_context(base_url=address, **options)
-    page, complaints = context.new_page(), []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "request",
-        lambda request: (
-            None
-            if request.url.startswith((address, "data:", "blob:"))
-            else complaints.append(f"third party: {request.url}")
-        ),
-    )
-    return context, page, complaints
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A page with JavaScript. The browser must have nothing to complain about."""
-    context, page, complaints = open_context(browser, address)
-    yield page
-    context.close()
-    assert complaints == []
 
 
 @pytest.fixture

@@ -7,33 +7,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from heldout.receipts import verify_receipt
 from heldout.records import ClaimRequest, HostSubject, UrlSubject
 from registry.service import Registry
 from tests.web.accounts import mails
 from tests.web.conftest import ColourEncoder, make_settings
-from tests.web.serving import CHROMIUM, address_of, free_socket, launch, serving
-from tests.web.test_browser import EVERYTHING, open_context
+from tests.web.serving import EVERYTHING, IN_CHROMIUM, address_of, free_socket, open_context, serving
 from web.app import create_app
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's package chromium"),
-]
+pytestmark = IN_CHROMIUM
 STATEMENT = "I drew this in 2020, and the sketches are on my own site since then."
 ANSWER = "I have the layered file, and the first upload anywhere was mine."
 REASON = "The layered file was shown to us, and the sketches are younger."
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = launch(playwright)
-        yield opened
-        opened.close()
 
 
 @contextmanager

@@ -11,27 +11,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from registry.service import Registry
 from tests.web.conftest import ColourEncoder, make_settings
 from tests.web.lists import OPTED_OUT, PLACE, fill, issue_key
-from tests.web.serving import CHROMIUM, address_of, free_socket, launch, serving
+from tests.web.serving import IN_CHROMIUM, address_of, free_socket, serving
 from web.app import create_app
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's package chromium"),
-]
+pytestmark = IN_CHROMIUM
 FREE = "https://else.example/a.jpg"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = launch(playwright)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from heldout.records import ClaimRequest, UrlSubject
-from tests.web.serving import CHROMIUM, launch
-from tests.web.test_browser import EVERYTHING, open_context, served
+from tests.web.conftest import served
+from tests.web.serving import EVERYTHING, IN_CHROMIUM
 from web.pages import STATIC_DIR
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's package chromium"),
-]
+pytestmark = IN_CHROMIUM
 
 VECTORS = json.loads((Path(__file__).parents[2] / "docs" / "formats" / "log-vectors.json").read_text())
 DROP = """([name, type, bytes]) => {
@@ -33,14 +30,6 @@ PREPARE = """
   const refused = (promise) => promise.then(() => "accepted", (error) => error.code ?? `${error}`);
   const utf8 = new TextEncoder();
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = launch(playwright)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -240,14 +229,6 @@ def test_a_receipt_with_any_byte_flipped_is_refused(bench: Page) -> None:
 def address(datasets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with served(datasets_dir, tmp_path_factory.mktemp("explorer"), publish="auto") as base:
         yield base
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    context, page, complaints = open_context(browser, address)
-    yield page
-    context.close()
-    assert complaints == []
 
 
 @pytest.fixture
