@@ -1,5 +1,6 @@
 """A claim as evidence, to send to a lab or a lawyer: a page, and the same as a PDF."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -41,7 +42,9 @@ def show(
     settings: SettingsDep,
 ) -> HTMLResponse:
     """What was claimed, when, where that is proved, and how to check it."""
-    return pages.render(request, "evidence.html", evidence_page(registry, engine, settings, claim_id))
+    page = evidence_page(registry, settings, claim_id)
+    shown = replace(page, pictures=pictures_of_claim(registry, engine, claim_id))
+    return pages.render(request, "evidence.html", shown)
 
 
 @routes.get("/claims/{claim_id}/evidence.pdf")
@@ -49,7 +52,7 @@ async def download(claim_id: str, engine: EngineDep, registry: RegistryDep, sett
     """The same, to print or to attach."""
 
     def make() -> bytes:
-        page = evidence_page(registry, engine, settings, claim_id)
+        page = evidence_page(registry, settings, claim_id)
         return make_pdf(page, _files(registry, engine, claim_id), now=datetime.now(UTC))
 
     name = f"heldout-evidence-{claim_id[:8]}.pdf"
@@ -57,8 +60,8 @@ async def download(claim_id: str, engine: EngineDep, registry: RegistryDep, sett
     return Response(await in_turn(make), media_type="application/pdf", headers=headers)
 
 
-def evidence_page(registry: Registry, engine: SearchEngine, settings: Settings, claim_id: str) -> EvidencePage:
-    """A claim, its receipt checked as a stranger would, and its way into the list.
+def evidence_page(registry: Registry, settings: Settings, claim_id: str) -> EvidencePage:
+    """A claim, its receipt checked as a stranger would, and its way into the list. Its pictures are not looked up.
 
     Raises:
         NotFoundError: no such claim, or it is not in the public log yet.
@@ -79,7 +82,7 @@ def evidence_page(registry: Registry, engine: SearchEngine, settings: Settings, 
         meaning=_meaning(claim.assurance),
         notes=notes_in_words(claim),
         in_lists=_in_lists(registry, claim),
-        pictures=pictures_of_claim(registry, engine, claim_id),
+        pictures=[],
         fingerprints=[
             (each.pdq.hex(), each.quality) for each in registry.pictures_of_claim(claim_id, limit=MAX_FINGERPRINTS)
         ],
