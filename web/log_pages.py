@@ -30,7 +30,7 @@ from web.log_contexts import (
     ListLine,
     ReceiptStep,
 )
-from web.log_reading import KINDS, LogView
+from web.log_reading import LogView
 from web.said import sentence
 from web.words import gettext
 
@@ -55,7 +55,7 @@ def explore(
     kind: str = "",
 ) -> HTMLResponse:
     """Entries, newest first."""
-    if kind not in {"", *KINDS}:
+    if kind not in {"", *log_words.KIND_WORDS}:
         raise NotFoundError(f"the log has no entries of the kind {kind!r:.40}: choose what the page offers")
     log = _open(registry)
     end = log.checkpoint.size if before is None else min(before, log.checkpoint.size)
@@ -116,9 +116,8 @@ def checkpoints(
     *, request: Request, pages: PagesDep, registry: RegistryDep, settings: SettingsDep, version: int | None = None
 ) -> HTMLResponse:
     """The newest checkpoint, those of published lists, and a form to compare two."""
-    log = _open(registry)
-    older = next((each.note for each in log.lists() if each.leaf.version == version), "")
-    return pages.render(request, "checkpoints.html", _checkpoints_page(log, registry, settings.base_url, older=older))
+    page = _checkpoints_page(_open(registry), registry, settings.base_url, version=version)
+    return pages.render(request, "checkpoints.html", page)
 
 
 @routes.post("/explore/checkpoints", dependencies=SAME_ORIGIN)
@@ -200,12 +199,13 @@ def _checkpoints_page(
     registry: Registry,
     base_url: str,
     *,
+    version: int | None = None,
     older: str = "",
     newer: str = "",
     keys: str = "",
     compared: Compared | None = None,
 ) -> CheckpointsPage:
-    verifier = Verifier.parse(registry.vkey)
+    verifier, lists = Verifier.parse(registry.vkey), log.lists()
     return CheckpointsPage(
         name=log.checkpoint.origin,
         size=log.checkpoint.size,
@@ -220,10 +220,10 @@ def _checkpoints_page(
                 each.leaf.manifest_sha256.hex(),
                 open_checkpoint(each.note, verifier).size,
             )
-            for each in log.lists()
+            for each in lists
         ],
         keys=keys or _keys(registry, log),
-        older=older,
+        older=older or next((each.note for each in lists if each.leaf.version == version), ""),
         newer=newer or log.note,
         compared=compared,
         base_url=base_url,

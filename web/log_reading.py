@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,6 @@ from web.log_contexts import WitnessLine
 MAX_BUNDLES: Final = 20
 """Looked through for one page of entries: 5,120 entries. The next page goes on from there."""
 MAX_LISTS: Final = 20
-KINDS: Final = ("opt-out", "assurance", "state", "withdraw", "list")
 _KIND: Final = re.compile(rb'"type":"([a-z-]+)","v":[0-9]+(?:,"version":[0-9]+)?\}\Z')
 """How an entry ends: its members are sorted by name."""
 
@@ -125,7 +125,7 @@ class LogView:
         Raises:
             VerificationError: one of their signatures is wrong.
         """
-        policy = self._policy()
+        policy = self._policy
         if policy is None:
             return []
         signed = policy.witnessed(self.note).cosignatures
@@ -136,10 +136,11 @@ class LogView:
 
     def witness_keys(self) -> list[str]:
         """Keys of the operator's witnesses, those that browsers can check with (Ed25519)."""
-        policy = self._policy()
+        policy = self._policy
         keys = [witness.key for witness in policy.witnesses.values()] if policy else []
         return [key.vkey for key in keys if key.kind == COSIGNATURE_ED25519]
 
+    @cached_property
     def _policy(self) -> WitnessPolicy | None:
         path = self._state_dir / POLICY_FILE
         return WitnessPolicy.load(path) if path.exists() else None
