@@ -1,11 +1,9 @@
 """Who is looking: the cookie of a browser that is signed in, and the token its forms carry.
 
-The cookie holds the session's id, signed (itsdangerous), so that what we did not write is not even looked up. Forms of
-somebody who is signed in carry a token that follows from the session: another site cannot know it, whatever a browser
-sends along (`web.deps.same_origin` refuses such a form first).
+The cookie holds the session's id. Forms of somebody who is signed in carry a token that follows from the session:
+another site cannot know it, whatever a browser sends along (`web.deps.same_origin` refuses such a form first).
 """
 
-import hashlib
 import hmac
 import re
 from contextlib import suppress
@@ -16,7 +14,6 @@ from urllib.parse import quote
 
 from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse, Response
-from itsdangerous import BadSignature, TimestampSigner
 
 from heldout.errors import AccessError
 from registry.accounts import Account
@@ -24,8 +21,10 @@ from registry.sessions import SESSION_LIFE
 from registry.sign_in import MAX_NEXT_CHARS
 from web.deps import RegistryDep, SettingsDep, get_settings
 from web.settings import Settings
+from web.signed_cookies import SignedCookie
 
 HOME = "/account"
+_COOKIE = SignedCookie("heldout", salt="heldout.session", life=SESSION_LIFE)
 _PATH = re.compile(rf"/(?![/\\])[\x21-\x5b\x5d-\x7e]{{0,{MAX_NEXT_CHARS - 1}}}")
 
 
@@ -50,12 +49,8 @@ class Visitor:
 
 def get_visitor(request: Request, registry: RegistryDep, settings: SettingsDep) -> Visitor | None:
     """Who is signed in; None for everybody else."""
-    value = request.cookies.get(cookie_name(settings))
-    if value is None:
-        return None
-    try:
-        session_id = _signer(settings).unsign(value, max_age=int(SESSION_LIFE.total_seconds())).decode()
-    except (BadSignature, UnicodeDecodeError):
+    session_id = _COOKIE.read(request, settings)
+    if session_id is None:
         return None
     account = registry.accounts.of_session(session_id)
     return None if account is None else Visitor(account, session_id, _csrf(settings, session_id))
@@ -64,27 +59,14 @@ def get_visitor(request: Request, registry: RegistryDep, settings: SettingsDep) 
 VisitorDep = Annotated[Visitor | None, Depends(get_visitor)]
 
 
-def cookie_name(settings: Settings) -> str:
-    """`__Host-`: browsers then refuse one that another host of the domain has set."""
-    return "__Host-heldout" if _is_https(settings) else "heldout"
-
-
 def sign_in_browser(response: Response, settings: Settings, session_id: str) -> None:
     """Give the browser its cookie."""
-    response.set_cookie(
-        cookie_name(settings),
-        _signer(settings).sign(session_id).decode(),
-        max_age=int(SESSION_LIFE.total_seconds()),
-        path="/",
-        secure=_is_https(settings),
-        httponly=True,
-        samesite="lax",
-    )
+    _COOKIE.give(response, settings, session_id)
 
 
 def sign_out_browser(response: Response, settings: Settings) -> None:
     """Take the cookie back."""
-    response.delete_cookie(cookie_name(settings), path="/", secure=_is_https(settings), httponly=True, samesite="lax")
+    _COOKIE.take_back(response, settings)
 
 
 def safe_path(text: str) -> str:
@@ -115,14 +97,6 @@ def get_client(request: Request) -> bytes:
     return client_digest(request, get_settings(request))
 
 
-def _signer(settings: Settings) -> TimestampSigner:
-    return TimestampSigner(settings.secret.get_secret_value(), salt="heldout.session", digest_method=hashlib.sha256)
-
-
 def _csrf(settings: Settings, session_id: str) -> str:
     secret = settings.secret.get_secret_value().encode()
     return hmac.digest(secret, f"form {session_id}".encode(), "sha256").hex()
-
-
-def _is_https(settings: Settings) -> bool:
-    return settings.base_url.startswith("https://")
