@@ -12,6 +12,7 @@ from typing import IO, Any, Final, cast
 from babel.messages.extract import extract_python
 
 from heldout import errors
+from web.said import MIN_LETTERS
 
 _RAISED: Final = {
     "HTTPException",
@@ -22,8 +23,6 @@ _RAISED: Final = {
         if isinstance(of, type) and issubclass(of, errors.HeldoutError) and of.http_status < 500
     ),
 }
-_MIN_LETTERS: Final = 8
-"""Fewer than this beside its values, and a message says nothing that could be translated."""
 
 Found = tuple[int, str, Any, list[str]]
 
@@ -108,4 +107,4 @@ def _name(node: ast.expr) -> str:
 
 
 def _has_words(text: str) -> bool:
-    return " " in text and sum(map(str.isalpha, text)) >= _MIN_LETTERS
+    return " " in text and sum(map(str.isalpha, text)) >= MIN_LETTERS

@@ -17,7 +17,7 @@ _NAME: Final = re.compile(r"[^\s.:/]*[.:/]+[^\s.:/]")
 """A word with a dot, a colon or a slash in its middle."""
 _MAX_MESSAGE_CHARS: Final = 2_000
 _MAX_DEPTH: Final = 2
-_MIN_LETTERS: Final = 8
+MIN_LETTERS: Final = 8
 """Fewer than this beside its values, and a sentence fits too much."""
 
 
@@ -95,6 +95,6 @@ def _sentences(language: str) -> list[tuple[list[str], list[str], str]]:
             continue
         pieces = PLACE.split(in_english(str(message.id)))  # text, name, text, name, ... text
         fixed, names = [text.replace("%%", "%") for text in pieces[::2]], pieces[1::2]
-        if sum(map(str.isalpha, "".join(fixed))) >= _MIN_LETTERS:
+        if sum(map(str.isalpha, "".join(fixed))) >= MIN_LETTERS:
             found.append((fixed, names, str(message.string)))
     return sorted(found, key=lambda each: -sum(map(len, each[0])))
