@@ -162,7 +162,7 @@ def _page(registry: Registry, claim_id: str, visitor: Visitor | None, secret: st
         secret=kept,
         csrf=visitor.csrf if visitor else "",
         sign_in_href=f"/sign-in?{urlencode({'next': claim_href(claim_id, 'prove')})}",
-        problem=_sentence(problem),
+        problem=sentence(problem) if problem else "",
         places=[PlaceWays(name, of_place) for name, of_place in ways.items()],
         n_more=n_more,
         proofs=[_box(each) for each in proofs],
@@ -178,18 +178,10 @@ def _box(proof: Proof) -> ProofBox:
         is_proved=proof.state == "proved",
         steps=[gettext(step) for step in STEPS[proof.method]],
         put=proof.put,
-        result=_sentence(proof.result or ""),
+        result=sentence(proof.result) if proof.result else "",
         checked_at=proof.checked_at and proof.checked_at.astimezone(UTC),
         next_check_at=proof.next_check_at,
         failing_since=proof.failing_since if proof.state == "proved" else None,
         n_subjects=proof.n_subjects,
         is_picture=proof.method == "credential",
     )
-
-
-def _sentence(text: str) -> str:
-    """A message as a sentence; an address it begins with stays as it is."""
-    if not text:
-        return ""
-    said = sentence(text)
-    return text[:1] + said[1:] if text.startswith("https://") else said
