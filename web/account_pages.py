@@ -221,19 +221,20 @@ def _manage_page(
     account_id = visitor.account.id if visitor else None
     may_by_account = registry.may_change(claim_id, account_id=account_id)
     may_by_secret = not may_by_account and registry.may_change(claim_id, secret=secret)
+    kept = secret if may_by_secret else ""
     return ManagePage(
         claim=claim_facts(claim, is_logged=bool(claim.log_indices)),
         notes=notes_in_words(claim),
         pictures=pictures_of_claim(registry, engine, claim_id),
         verification_key=registry.vkey,
-        prove_href=claim_href(claim_id, "prove", secret if may_by_secret else None),
-        disputes=dispute_box(registry, claim, visitor, secret if may_by_secret else ""),
+        prove_href=claim_href(claim_id, "prove", kept),
+        disputes=dispute_box(registry, claim, visitor, kept),
         may_change=may_by_account or may_by_secret,
         is_withdrawn=claim.state == "withdrawn",
-        secret=secret if may_by_secret else "",
+        secret=kept,
         csrf=visitor.csrf if visitor else "",
         email=visitor.account.email if visitor and may_by_secret else "",
-        sign_in_href=f"/sign-in?{urlencode({'next': claim_href(claim_id, 'manage', secret if may_by_secret else '')})}",
+        sign_in_href=f"/sign-in?{urlencode({'next': claim_href(claim_id, 'manage', kept)})}",
     )
 
 
