@@ -9,7 +9,7 @@ from typing import Final
 
 from heldout.errors import InputError
 from heldout.fetching import Fetched, Fetcher
-from search.uploads import FIELD, URL_FIELD, Upload, picture_in
+from search.uploads import FIELD, URL_FIELD, Form, picture_in
 
 MAX_URL_CHARS: Final = 16_384
 
@@ -31,7 +31,7 @@ _WHY: Final = {
 }
 
 
-async def picture_of(upload: Upload, fetcher: Fetcher) -> bytes:
+async def picture_of(upload: Form, fetcher: Fetcher) -> bytes:
     """The file of a form, or what the address in it gives.
 
     Raises:

@@ -26,20 +26,6 @@ class _InMemory(MultiPartParser):
 
 
 @dataclass(frozen=True)
-class Upload:
-    """A form as sent."""
-
-    picture: bytes | None
-    """Bytes of the file in the field `picture`; empty where the browser sent the field without a file."""
-    fields: Mapping[str, Sequence[str]]
-    """All other fields, by name."""
-
-    def one(self, name: str) -> str:
-        """The first value of a field, without white space around it; empty where there is none."""
-        return next(iter(self.fields.get(name, ())), "").strip()
-
-
-@dataclass(frozen=True)
 class SentFile:
     """A file of a form."""
 
@@ -50,26 +36,31 @@ class SentFile:
 
 @dataclass(frozen=True)
 class Form:
-    """A form with any number of files, as sent."""
+    """A form as sent."""
 
     files: Mapping[str, Sequence[SentFile]]
     """By field; one without a name and without bytes where the browser sent the field without a file."""
     fields: Mapping[str, Sequence[str]]
+    """All other fields, by name."""
+
+    @property
+    def picture(self) -> bytes | None:
+        """Bytes of the file in the field `picture`; empty where it was sent without a file."""
+        sent = self.files.get(FIELD)
+        return sent[0].data if sent else None
 
     def one(self, name: str) -> str:
         """The first value of a field, without white space around it; empty where there is none."""
         return next(iter(self.fields.get(name, ())), "").strip()
 
 
-async def read_upload(request: Request) -> Upload:
-    """The form, held in memory.
+async def read_upload(request: Request) -> Form:
+    """A form with one file, held in memory.
 
     Raises:
         InputError: not multipart, or larger than a picture of `MAX_PICTURE_BYTES` and some fields.
     """
-    form = await _read(request, max_files=1, hint=f"send one file in the field {FIELD!r}")
-    sent = form.files.get(FIELD)
-    return Upload(sent[0].data if sent else None, form.fields)
+    return await _read(request, max_files=1, hint=f"send one file in the field {FIELD!r}")
 
 
 async def read_form(request: Request, *, max_files: int) -> Form:
@@ -108,7 +99,7 @@ async def _read(request: Request, *, max_files: int, hint: str) -> Form:
         await form.close()
 
 
-def picture_in(upload: Upload) -> bytes:
+def picture_in(upload: Form) -> bytes:
     """Bytes of the field `picture`.
 
     Raises:

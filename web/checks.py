@@ -13,7 +13,7 @@ from heldout.errors import InputError
 from heldout.records import Check, CheckResult, Evidence, Group, Hit, ImageSubject, SearchResult
 from search.checking import MAX_CHECKED, Query, query_from_copy
 from search.picks import Pick, format_picks, parse_picks
-from search.uploads import Upload
+from search.uploads import Form
 from web.cards import SampleRef, sections
 from web.contexts import Asked, Card, CheckForm, ResultsPage, SearchBox, Section
 from web.results import own_words, preview, small_copy, subject_of
@@ -57,7 +57,7 @@ def offer_check(query: Query, result: SearchResult) -> CheckForm | None:
     return _form(picks, subject_of(query), small_copy(query.image, SEEN_SIDE))
 
 
-def read_check(upload: Upload) -> CheckQuestion:
+def read_check(upload: Form) -> CheckQuestion:
     """The form that came back.
 
     Raises:
