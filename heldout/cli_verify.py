@@ -25,15 +25,17 @@ def verify_list(path: Path, witnesses: Path | None, *, allow_unverified: bool, a
     """Tell of a pulled list."""
     from heldout.exclusion import ExclusionList
     from heldout.leaves import format_at
-    from heldout.receipts import parse_tlog_proof
     from heldout.stored import PROOF
+    from heldout.witnesses import WitnessPolicy
 
     exclusions = ExclusionList.open(path, allow_unverified=allow_unverified)
     tell_doubts(exclusions.doubts)
     version = exclusions.version
     proved = version.proved
-    proof = parse_tlog_proof((version.folder.versions / version.name / PROOF).read_bytes()) if witnesses else None
-    witnessed = _witnessed(witnesses, proof.checkpoint) if proof else []
+    witnessed: list[str] = []
+    if witnesses is not None:
+        proof = (version.folder.versions / version.name / PROOF).read_bytes()
+        witnessed += WitnessPolicy.load(witnesses).check_list(proof, version.manifest.log.vkey)
     if as_json:
         print_json(
             {

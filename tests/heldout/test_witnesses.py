@@ -17,6 +17,7 @@ from heldout.leaves import OptOutLeaf, UrlDigest, format_leaf
 from heldout.merkle import leaf_hash
 from heldout.pull import pull
 from heldout.receipts import Receipt, ReceiptEntry, receipt_to_json
+from heldout.stored import verify_current
 from heldout.witnesses import WitnessPolicy
 from tests.heldout.cosigning import Witness
 from tests.heldout.lying_log import AT as LEAF_AT
@@ -161,15 +162,34 @@ def policy_path(tmp_path: Path) -> Path:
     return path
 
 
+def name_log_of_list(policy: Path, pulled: Path) -> None:
+    """Put the list's log into a policy, in place of the one that it names."""
+    vkey = verify_current(pulled, now=datetime.now(UTC), allow_unverified=False).manifest.log.vkey
+    policy.write_text(policy.read_text().replace(LOG.verifier.vkey, vkey))
+
+
 @pytest.mark.parametrize(("signed", "code"), [((W1, W2), 0), ((W1,), 4), ((), 4)])
 def test_a_list_is_verified_with_its_witnesses(
     tmp_path: Path, policy_path: Path, capsys: pytest.CaptureFixture[str], signed: tuple[Witness, ...], code: int
 ) -> None:
     site = Site(cosigners=list(signed)).publish()
     pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
+    name_log_of_list(policy_path, tmp_path / "list")
     assert run(["verify", str(tmp_path / "list")]) == 0
     assert run(["verify", str(tmp_path / "list"), "--witnesses", str(policy_path)]) == code
     assert ("cosigned by a, b" in capsys.readouterr().out) is (code == 0)
+
+
+@pytest.mark.parametrize(("is_named", "code"), [(True, 0), (False, 4)])
+def test_a_list_of_a_log_that_the_policy_does_not_name_is_refused(
+    tmp_path: Path, policy_path: Path, capsys: pytest.CaptureFixture[str], *, is_named: bool, code: int
+) -> None:
+    site = Site(cosigners=[W1, W2]).publish()
+    pull(BASE_URL, tmp_path / "list", root=site.write_root(tmp_path), transport=site.transport())
+    if is_named:
+        name_log_of_list(policy_path, tmp_path / "list")
+    assert run(["verify", str(tmp_path / "list"), "--witnesses", str(policy_path)]) == code
+    assert ("is none of those that the policy" in capsys.readouterr().err) is (code != 0)
 
 
 @pytest.mark.parametrize(("signed", "code"), [((W1, W3), 0), ((W2, W3), 4)])
