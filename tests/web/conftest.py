@@ -27,12 +27,6 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 180, 50), "blue": (40, 60, 220)}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \u202eelttac \u0000 by \"Mallory' & Co"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the markers of this folder."""
-    config.addinivalue_line("markers", "browser: in Chromium, run where it is installed")
-    config.addinivalue_line("markers", "opts_out: changes the registry, so each test has a site of its own")
-
-
 SQUASH = Preprocess((64, 64), (0.0,) * 3, (1.0,) * 3, "bicubic", "squash", 0)
 
 
