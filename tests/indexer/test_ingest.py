@@ -264,10 +264,10 @@ def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path, make: An
 
     peak("warm", 2)
     pictures = sum(len(row.data or b"") for row in make.rows(14))
-    # The least of several: what other threads of this process do meanwhile only ever adds.
+    # The least of two, and many shards: other threads, and cycles that wait for the collector, only ever add.
     few, before = min(peak(f"few-{i}", 4) for i in range(2)), pa.total_allocated_bytes()
-    many, after = min(peak(f"many-{i}", 32) for i in range(3)), pa.total_allocated_bytes()
-    assert many - few < 28 * pictures / 4  # what is left of a shard is less than a quarter of its pictures
+    many, after = min(peak(f"many-{i}", 104) for i in range(2)), pa.total_allocated_bytes()
+    assert many - few < 100 * pictures / 4  # less than a quarter of its pictures is left of a shard
     assert after - before < pictures
 
 
