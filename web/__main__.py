@@ -15,6 +15,7 @@ from heldout.errors import ExitCode, HeldoutError
 from web.app import create_app
 from web.logs import set_up_logs
 from web.parts import Parts
+from web.prompt_protocol import PromptProtocol
 from web.settings import Settings
 
 KEEP_ALIVE_S = 5
@@ -78,6 +79,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "access_log": False,
         "server_header": False,
         "timeout_keep_alive": KEEP_ALIVE_S,
+        "http": PromptProtocol,
         "forwarded_allow_ips": settings.proxies,
     }
 

@@ -33,7 +33,7 @@ EVERYTHING = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-prac
 
 def free_socket() -> socket.socket:
     """A socket bound to a free port of 127.0.0.1."""
-    bound = socket.socket()
+    bound = socket.socket(proto=socket.IPPROTO_TCP)  # or asyncio lets short answers wait
     bound.bind(("127.0.0.1", 0))
     return bound
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.server import ServerState
 
 from web.__main__ import _options, main
+from web.app import create_app
 from web.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -114,3 +117,40 @@ def says(done: subprocess.CompletedProcess[str]) -> str:
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{") or '"level": "info"' not in line]
     assert line.startswith("error: ")
     return line
+
+
+def test_connections_send_short_answers_at_once() -> None:
+    async def no_delay() -> int:
+        config = uvicorn.Config(create_app(Settings()), **_options(Settings()))
+        config.load()
+        protocol: Any = config.http_protocol_class
+        made: list[Any] = []
+
+        class Speaking(protocol):  # type: ignore[misc]
+            def __init__(self, **given: Any) -> None:
+                super().__init__(**given)
+                self.closed = asyncio.Event()
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                super().connection_lost(exc)
+                self.closed.set()
+
+        def speak() -> Any:
+            made.append(Speaking(config=config, server_state=ServerState(), app_state={}))
+            return made[-1]
+
+        shared = socket.socket()  # as uvicorn makes it for several processes: of no named protocol
+        shared.bind(("127.0.0.1", 0))
+        server = await asyncio.get_running_loop().create_server(speak, sock=shared)
+        async with server:
+            reader, writer = await asyncio.open_connection(*shared.getsockname())
+            writer.write(b"GET /robots.txt HTTP/1.1\r\nhost: a.example\r\n\r\n")
+            await reader.readuntil(b"\r\n")
+            connected = made[0].transport.get_extra_info("socket")
+            found: int = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            writer.close()
+            await writer.wait_closed()
+            await made[0].closed.wait()
+        return found
+
+    assert asyncio.run(no_delay()) != 0
